@@ -14,3 +14,4 @@
 pub mod backend;
 pub mod error;
 pub mod model;
+pub mod query;
