@@ -221,7 +221,7 @@ mod tests {
                 width: u64::MAX,
             },
             Cuts::Every {
-                origin: MAX_TIME,
+                origin: MIN_TIME + 1,
                 width: 1 << 63,
             },
             Cuts::At(Arc::from([1])),

@@ -16,10 +16,13 @@ pub(crate) fn insert(
     generation: Version,
 ) -> Arc<Inner> {
     let insertion = Insertion { merge, generation };
-    Arc::new(insertion.inner(
-        root.cloned().unwrap_or_else(|| Inner::empty(Span::ROOT)),
-        points,
-    ))
+    Arc::new(
+        insertion.inner(
+            root.cloned()
+                .unwrap_or_else(|| Inner::empty(Span::ROOT, Version(0))),
+            points,
+        ),
+    )
 }
 
 struct Insertion {
@@ -32,13 +35,15 @@ impl Insertion {
         for (number, rows) in by_slot(inner.span, points.times()) {
             let points = points.slice(rows);
             let span = inner.span.child(number);
-            let node = match inner.slot(number).and_then(|slot| slot.link.as_ref()) {
-                None => self.fresh(span, points),
+            let slot = inner.slot(number);
+            let born = slot.map_or(Version(0), |slot| slot.generation);
+            let node = match slot.and_then(|slot| slot.link.as_ref()) {
+                None => self.fresh(span, born, points),
                 Some(Link::Held(Node::Inner(child))) => {
                     Node::Inner(Arc::new(self.inner(child.as_ref().clone(), &points)))
                 }
                 Some(Link::Held(Node::Leaf(leaf))) => {
-                    self.fresh(span, merge_points(leaf, &points, self.merge))
+                    self.fresh(span, born, merge_points(leaf, &points, self.merge))
                 }
             };
             inner.set(number, Slot::over(node, self.generation));
@@ -46,12 +51,12 @@ impl Insertion {
         inner
     }
 
-    /// A node over points where there was none.
-    fn fresh(&self, span: Span, points: Piece) -> Node {
+    /// A node over points where there was none, or a leaf.
+    fn fresh(&self, span: Span, born: Version, points: Piece) -> Node {
         if points.len() <= LEAF_POINTS_MAX || span.is_bottom() {
             Node::Leaf(points)
         } else {
-            Node::Inner(Arc::new(self.inner(Inner::empty(span), &points)))
+            Node::Inner(Arc::new(self.inner(Inner::empty(span, born), &points)))
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Node {
 #[derive(Clone, Debug)]
 pub(crate) struct Inner {
     pub(crate) span: Span,
+    /// Up to this version the node was a leaf, or nothing: what changed then is only known to lie somewhere in the span.
+    pub(crate) born: Version,
     /// Bit i is set if slot i is occupied.
     mask: u64,
     /// The occupied slots, in order.
@@ -67,10 +69,11 @@ impl Node {
 }
 
 impl Inner {
-    /// Without slots.
-    pub(crate) fn empty(span: Span) -> Self {
+    /// Without slots, in the place of a leaf or of nothing that last changed at `born`.
+    pub(crate) fn empty(span: Span, born: Version) -> Self {
         Self {
             span,
+            born,
             mask: 0,
             slots: Vec::new(),
         }

@@ -11,7 +11,8 @@ use super::resolve;
 /// Ranges that may differ between version `from` and the version that `view` is of: ascending, disjoint, not adjacent.
 ///
 /// Walks only slots that changed after `from`, and stops at nodes whose slots are 2^resolution ns wide or less, which it
-/// reports by whole slots. A changed leaf is reported whole, and so is a slot whose points were deleted. Points beside the
+/// reports by whole slots. Where the view is a cut of a later tree, what changed after it is reported too: more than changed is
+/// allowed, less is not. A changed leaf is reported whole, and so is a slot whose points were deleted. Points beside the
 /// tree are reported by the aligned 2^resolution ns they lie in.
 pub(crate) fn changes(view: &View, from: Version, resolution: u8) -> Vec<TimeRange> {
     let mut ranges = Vec::new();
@@ -23,7 +24,13 @@ pub(crate) fn changes(view: &View, from: Version, resolution: u8) -> Vec<TimeRan
     while !level.is_empty() {
         let mut next = Vec::new();
         for node in resolve(level) {
-            let Node::Inner(inner) = node else { continue };
+            let Node::Inner(inner) = node else {
+                continue;
+            };
+            if inner.born > from {
+                ranges.push(inner.span.range());
+                continue;
+            }
             let stop = inner.span.slot_exponent() <= u32::from(resolution);
             for (span, slot) in inner.slots_in(TimeRange::ALL) {
                 if slot.generation <= from {
@@ -39,15 +46,12 @@ pub(crate) fn changes(view: &View, from: Version, resolution: u8) -> Vec<TimeRan
     }
     if let Some(runs) = &view.runs {
         let mask = (-1_i64).checked_shl(u32::from(resolution)).unwrap_or(0);
-        let width = 1_i64.checked_shl(u32::from(resolution)).unwrap_or(i64::MAX);
         ranges.extend(runs.times().iter().map(|time| {
             let start = time & mask;
-            TimeRange::new(start, start.saturating_add(width)).intersect(TimeRange::ALL)
+            TimeRange::new(start, start.saturating_add_unsigned(1 << resolution))
+                .intersect(TimeRange::ALL)
         }));
     }
-    // A later tree may hold points behind the cut that this version does not know.
-    let known = TimeRange::new(TimeRange::ALL.start, view.cut);
-    ranges.retain(|range| range.start < known.end);
     merge(ranges)
 }
 

@@ -29,19 +29,13 @@ pub(crate) fn points_of(view: &super::history::View) -> Vec<crate::model::Point>
     use crate::model::{Direction, Point, TimeRange};
     let mut walk = PointWalk::new(view.clone(), vec![TimeRange::ALL], Direction::Forward, None);
     let mut points = Vec::new();
-    loop {
-        while let Some((times, values)) = walk.next(1000) {
-            points.extend(
-                times
-                    .iter()
-                    .zip(values.iter())
-                    .map(|(&time, &value)| Point { time, value }),
-            );
-        }
-        let links = walk.wants();
-        if links.is_empty() {
-            return points;
-        }
-        walk.supply(resolve(links));
+    while let Some((times, values)) = super::read::next_points(&mut walk, 1000) {
+        points.extend(
+            times
+                .iter()
+                .zip(values.iter())
+                .map(|(&time, &value)| Point { time, value }),
+        );
     }
+    points
 }
