@@ -12,6 +12,7 @@
 //! A module imports only from rows beneath it, never sideways.
 
 pub mod backend;
+pub mod engine;
 pub mod error;
 pub mod model;
 pub mod query;
