@@ -1,4 +1,5 @@
 //! The integration tests: one binary, because linking DataFusion once is enough.
 
 mod model;
+mod pushdown;
 mod sql;
