@@ -177,6 +177,15 @@ fn query(random: &mut StdRng) -> String {
 }
 
 fn date_bin(random: &mut StdRng) -> String {
+    if random.random_bool(0.3) {
+        let unit = pick(
+            random,
+            &[
+                "second", "minute", "hour", "day", "week", "month", "quarter", "year",
+            ],
+        );
+        return format!("date_trunc('{unit}', time)");
+    }
     let width = pick(
         random,
         &[
