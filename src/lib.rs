@@ -12,5 +12,6 @@
 //! A module imports only from rows beneath it, never sideways.
 
 pub mod backend;
+pub mod cli;
 pub mod error;
 pub mod model;
