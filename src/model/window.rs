@@ -98,7 +98,18 @@ impl Cuts {
     /// The window that `time` lies in, its ends clamped to what can be told; none outside the first and last cut point.
     pub fn window_of(&self, time: Timestamp) -> Option<TimeRange> {
         match self {
-            Self::Every { .. } => {
+            Self::Every { origin, width } => {
+                // Division of 64 bits where it will do: this is asked once a window.
+                if let (Some(offset), Ok(width)) =
+                    (time.checked_sub(*origin), i64::try_from(*width))
+                {
+                    let start = time.checked_sub(offset.rem_euclid(width));
+                    if let Some((start, end)) =
+                        start.and_then(|start| Some((start, start.checked_add(width)?)))
+                    {
+                        return Some(TimeRange::new(start, end));
+                    }
+                }
                 let (start, end) = self.wide_window_of(time);
                 let clamp = |t: i128| t.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
                 Some(TimeRange::new(clamp(start), clamp(end)))
@@ -210,7 +221,7 @@ mod tests {
                 width: u64::MAX,
             },
             Cuts::Every {
-                origin: MAX_TIME,
+                origin: MIN_TIME + 1,
                 width: 1 << 63,
             },
             Cuts::At(Arc::from([1])),

@@ -1,1 +1,3 @@
 //! The integration tests: one binary, because linking DataFusion once is enough.
+
+mod model;

@@ -1,0 +1,213 @@
+//! Inner nodes, leaves, and the chunks that leaves share.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::buffer::ScalarBuffer;
+
+use super::Span;
+use crate::model::{Stat, TimeRange, Version};
+
+/// A reference to a node, as a slot holds it.
+///
+/// Walks hand links out and get nodes back, so that a link may one day name a node that is not in memory.
+#[derive(Clone, Debug)]
+pub(crate) enum Link {
+    /// The node itself.
+    Held(Node),
+}
+
+/// A node in hand.
+#[derive(Clone, Debug)]
+pub(crate) enum Node {
+    Inner(Arc<Inner>),
+    Leaf(Leaf),
+}
+
+/// Sixty-four slots of equal width, of which only the occupied ones are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Inner {
+    pub(crate) span: Span,
+    /// Up to this version the node was a leaf, or nothing: what changed then is only known to lie somewhere in the span.
+    pub(crate) born: Version,
+    /// Bit i is set if slot i is occupied.
+    mask: u64,
+    /// The occupied slots, in order.
+    slots: Vec<Slot>,
+}
+
+/// What a node knows of a child without looking at it.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    /// The version that last changed anything beneath.
+    pub(crate) generation: Version,
+    /// Of all points beneath.
+    pub(crate) stat: Stat,
+    /// None where everything beneath was deleted: the generation stays, so that changes can be told.
+    pub(crate) link: Option<Link>,
+}
+
+impl Slot {
+    /// A slot over `node`.
+    pub(crate) fn over(node: Node, generation: Version) -> Self {
+        let stat = node.stat();
+        Self {
+            generation,
+            stat,
+            link: (stat.count > 0).then_some(Link::Held(node)),
+        }
+    }
+}
+
+impl Node {
+    fn stat(&self) -> Stat {
+        match self {
+            Self::Inner(inner) => inner.stat(),
+            Self::Leaf(leaf) => Stat::of(leaf.values()),
+        }
+    }
+}
+
+impl Inner {
+    /// Without slots, in the place of a leaf or of nothing that last changed at `born`.
+    pub(crate) fn empty(span: Span, born: Version) -> Self {
+        Self {
+            span,
+            born,
+            mask: 0,
+            slots: Vec::new(),
+        }
+    }
+
+    /// The slot with this number, if it is occupied.
+    pub(crate) fn slot(&self, number: usize) -> Option<&Slot> {
+        (self.mask >> number & 1 == 1).then(|| &self.slots[self.rank(number)])
+    }
+
+    /// Puts a slot at this number, whether or not one was there.
+    pub(crate) fn set(&mut self, number: usize, slot: Slot) {
+        let rank = self.rank(number);
+        if self.mask >> number & 1 == 1 {
+            self.slots[rank] = slot;
+        } else {
+            self.slots.insert(rank, slot);
+            self.mask |= 1 << number;
+        }
+        debug_assert_eq!(self.mask.count_ones() as usize, self.slots.len());
+    }
+
+    /// Occupied slots that reach into `range`, ascending, with what they cover.
+    pub(crate) fn slots_in(&self, range: TimeRange) -> impl Iterator<Item = (Span, &Slot)> {
+        let range = range.intersect(self.span.range());
+        let (first, last) = if range.is_empty() {
+            (1, 0)
+        } else {
+            (
+                self.span.slot_of(range.start),
+                self.span.slot_of(range.end - 1),
+            )
+        };
+        (first..=last).filter_map(|number| Some((self.span.child(number), self.slot(number)?)))
+    }
+
+    /// Of all points beneath: the slots folded left to right.
+    pub(crate) fn stat(&self) -> Stat {
+        self.slots.iter().fold(Stat::EMPTY, |mut stat, slot| {
+            stat.merge(&slot.stat);
+            stat
+        })
+    }
+
+    fn rank(&self, number: usize) -> usize {
+        (self.mask & ((1 << number) - 1)).count_ones() as usize
+    }
+}
+
+/// Sorted points in two buffers. Leaves that were written together are slices of one chunk, and a scan that crosses them
+/// hands out one slice.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    pub(crate) times: ScalarBuffer<i64>,
+    pub(crate) values: ScalarBuffer<f64>,
+}
+
+impl Chunk {
+    pub(crate) fn new(times: Vec<i64>, values: Vec<f64>) -> Self {
+        debug_assert_eq!(times.len(), values.len());
+        debug_assert!(times.is_sorted());
+        Self {
+            times: times.into(),
+            values: values.into(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.times.len()
+    }
+}
+
+/// Some consecutive points of a chunk.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) chunk: Arc<Chunk>,
+    pub(crate) rows: Range<usize>,
+}
+
+impl Piece {
+    pub(crate) fn whole(chunk: Arc<Chunk>) -> Self {
+        let rows = 0..chunk.len();
+        Self { chunk, rows }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn times(&self) -> &[i64] {
+        &self.chunk.times[self.rows.clone()]
+    }
+
+    pub(crate) fn values(&self) -> &[f64] {
+        &self.chunk.values[self.rows.clone()]
+    }
+
+    /// These rows of it, counted from its own first.
+    pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
+        debug_assert!(rows.end <= self.len());
+        let base = self.rows.start;
+        Self {
+            chunk: Arc::clone(&self.chunk),
+            rows: base + rows.start..base + rows.end,
+        }
+    }
+
+    /// The part whose times lie in `range`.
+    pub(crate) fn clip(&self, range: TimeRange) -> Self {
+        let times = self.times();
+        let start = times.partition_point(|&time| time < range.start);
+        let end = start + times[start..].partition_point(|&time| time < range.end);
+        self.slice(start..end)
+    }
+
+    /// Grows by `next` if that continues it in the same chunk.
+    pub(crate) fn extend(&mut self, next: &Self) -> bool {
+        let adjoins = Arc::ptr_eq(&self.chunk, &next.chunk) && self.rows.end == next.rows.start;
+        if adjoins {
+            self.rows.end = next.rows.end;
+        }
+        adjoins
+    }
+}
+
+/// Up to [`LEAF_POINTS_MAX`](super::LEAF_POINTS_MAX) points (more only at the bottom), ascending by time, equal times in
+/// stored order.
+pub(crate) type Leaf = Piece;
+
+/// The greatest time beneath `root`.
+pub(crate) fn last_time(root: &Inner) -> Option<i64> {
+    let last = root.slots.iter().rev().find(|slot| slot.stat.count > 0)?;
+    match last.link.as_ref()? {
+        Link::Held(Node::Inner(inner)) => last_time(inner),
+        Link::Held(Node::Leaf(leaf)) => leaf.times().last().copied(),
+    }
+}

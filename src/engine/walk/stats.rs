@@ -1,0 +1,216 @@
+//! Statistics between cut points: the one primitive behind windows, aligned windows, time buckets and whole ranges.
+//!
+//! The frontier holds the rest of the range in order of time. A slot that lies inside one window is folded from its
+//! statistics; one that a cut, or the end of the range, divides is looked into. Windows therefore cost their boundaries, not
+//! their points.
+
+use std::collections::VecDeque;
+
+use crate::engine::history::View;
+use crate::engine::tree::{Inner, Link, Node, Piece};
+use crate::model::{Cuts, Stat, TimeRange};
+
+/// Nodes asked for at once: the boundaries of a few thousand windows in one round a level.
+const LOOKAHEAD_NODES: usize = 4096;
+
+/// The statistics of a view's windows, ascending; windows without points are absent.
+pub(crate) struct StatWalk {
+    cuts: Cuts,
+    /// Of the tree: the range asked for, up to the view's cut.
+    range: TimeRange,
+    frontier: VecDeque<Item>,
+    runs: Option<Piece>,
+    /// The window being filled; none before the first.
+    open: Option<(TimeRange, Stat)>,
+    /// Complete windows.
+    ready: VecDeque<(i64, Stat)>,
+    done: bool,
+}
+
+enum Item {
+    /// Points that all lie in one window.
+    Folded { window: TimeRange, stat: Stat },
+    /// A node that some cut divides.
+    Pending(Link),
+}
+
+impl StatWalk {
+    /// `cuts` have been checked against `range`.
+    pub(crate) fn new(view: View, cuts: Cuts, range: TimeRange) -> Self {
+        let range = cuts.clip(range);
+        let runs = view
+            .runs
+            .as_ref()
+            .map(|runs| runs.clip(range))
+            .filter(|runs| runs.len() > 0);
+        let tree_range = TimeRange::new(range.start, range.end.min(view.cut));
+        let mut walk = Self {
+            cuts,
+            range: tree_range,
+            frontier: VecDeque::new(),
+            runs,
+            open: None,
+            ready: VecDeque::new(),
+            done: false,
+        };
+        if let Some(root) = view.root.filter(|_| !tree_range.is_empty()) {
+            let mut frontier = Vec::new();
+            walk.expand(&root, &mut frontier);
+            walk.frontier = frontier.into();
+        }
+        walk.drain();
+        walk
+    }
+
+    /// Up to `windows` complete windows; none if more nodes are needed first, or the walk is over.
+    pub(crate) fn next(&mut self, windows: usize) -> Option<(Vec<i64>, Vec<Stat>)> {
+        if self.ready.is_empty() || (self.ready.len() < windows && !self.done) {
+            return None;
+        }
+        let count = windows.min(self.ready.len());
+        Some(self.ready.drain(..count).unzip())
+    }
+
+    /// The links whose nodes the walk needs next; empty at its end.
+    pub(crate) fn wants(&self) -> Vec<Link> {
+        let pending = self.frontier.iter().filter_map(|item| match item {
+            Item::Pending(link) => Some(link.clone()),
+            Item::Folded { .. } => None,
+        });
+        pending.take(LOOKAHEAD_NODES).collect()
+    }
+
+    /// Goes on with the nodes of the links last wanted, in their order.
+    pub(crate) fn supply(&mut self, nodes: Vec<Node>) {
+        let mut head = Vec::with_capacity(4 * nodes.len());
+        for node in nodes {
+            while let Some(Item::Folded { .. }) = self.frontier.front() {
+                head.extend(self.frontier.pop_front());
+            }
+            self.frontier.pop_front();
+            match node {
+                Node::Leaf(leaf) => self.fold_leaf(&leaf, &mut head),
+                Node::Inner(inner) => self.expand(&inner, &mut head),
+            }
+        }
+        for item in head.into_iter().rev() {
+            self.frontier.push_front(item);
+        }
+        self.drain();
+    }
+
+    fn expand(&self, inner: &Inner, frontier: &mut Vec<Item>) {
+        let mut folded: Option<(TimeRange, Stat)> = None;
+        for (span, slot) in inner.slots_in(self.range) {
+            let Some(link) = &slot.link else { continue };
+            let span = span.range();
+            let window = match folded {
+                Some((window, _)) if window.contains(span.start) => Some(window),
+                _ => self.cuts.window_of(span.start),
+            };
+            let whole = window.filter(|window| span.end <= window.end && self.range.covers(span));
+            match (whole, &mut folded) {
+                (Some(window), Some((current, stat))) if *current == window => {
+                    stat.merge(&slot.stat)
+                }
+                (Some(window), _) => flush(&mut folded, frontier, Some((window, slot.stat))),
+                (None, _) => {
+                    flush(&mut folded, frontier, None);
+                    frontier.push(Item::Pending(link.clone()));
+                }
+            }
+        }
+        flush(&mut folded, frontier, None);
+    }
+
+    fn fold_leaf(&self, leaf: &Piece, frontier: &mut Vec<Item>) {
+        let leaf = leaf.clip(self.range);
+        for_each_window(&self.cuts, &leaf, |window, values| {
+            frontier.push(Item::Folded {
+                window,
+                stat: Stat::of(values),
+            });
+        });
+    }
+
+    /// Folds what is certain from the front of the frontier into windows.
+    fn drain(&mut self) {
+        while let Some(Item::Folded { window, stat }) = self.frontier.front() {
+            let (window, stat) = (*window, *stat);
+            self.frontier.pop_front();
+            self.add(window, &stat);
+        }
+        if self.frontier.is_empty() && !self.done {
+            self.done = true;
+            if let Some(runs) = self.runs.take() {
+                self.add_runs(&runs);
+            }
+            self.close();
+        }
+    }
+
+    /// Adds points of the tree, which come in order of time, and the runs of every window they leave behind.
+    fn add(&mut self, window: TimeRange, stat: &Stat) {
+        if let Some((open, total)) = &mut self.open
+            && *open == window
+        {
+            total.merge(stat);
+            return;
+        }
+        if let Some(runs) = self.runs.take() {
+            let due = runs.times().partition_point(|&time| time < window.start);
+            self.add_runs(&runs.slice(0..due));
+            let rest = runs.slice(due..runs.len());
+            self.runs = (rest.len() > 0).then_some(rest);
+        }
+        self.close();
+        self.open = Some((window, *stat));
+    }
+
+    /// Adds run points, none of which lies before the open window.
+    fn add_runs(&mut self, runs: &Piece) {
+        let mut open = self.open.take();
+        let ready = &mut self.ready;
+        for_each_window(&self.cuts, runs, |window, values| match &mut open {
+            Some((current, total)) if *current == window => total.merge(&Stat::of(values)),
+            _ => {
+                if let Some((complete, stat)) = open.replace((window, Stat::of(values))) {
+                    ready.push_back((complete.start, stat));
+                }
+            }
+        });
+        self.open = open;
+    }
+
+    fn close(&mut self) {
+        if let Some((window, stat)) = self.open.take() {
+            self.ready.push_back((window.start, stat));
+        }
+    }
+}
+
+/// Ends the folding of neighbouring slots, and begins with the next.
+fn flush(
+    folded: &mut Option<(TimeRange, Stat)>,
+    frontier: &mut Vec<Item>,
+    next: Option<(TimeRange, Stat)>,
+) {
+    if let Some((window, stat)) = std::mem::replace(folded, next) {
+        frontier.push(Item::Folded { window, stat });
+    }
+}
+
+/// Divides sorted points by window. Points outside every window are left out.
+fn for_each_window(cuts: &Cuts, points: &Piece, mut each: impl FnMut(TimeRange, &[f64])) {
+    let (times, values) = (points.times(), points.values());
+    let mut row = 0;
+    while row < times.len() {
+        let Some(window) = cuts.window_of(times[row]) else {
+            row += 1;
+            continue;
+        };
+        let len = times[row..].partition_point(|&time| time < window.end);
+        each(window, &values[row..row + len]);
+        row += len;
+    }
+}
