@@ -16,3 +16,4 @@ pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod model;
+pub mod query;
