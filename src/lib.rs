@@ -15,3 +15,5 @@ pub mod backend;
 pub mod engine;
 pub mod error;
 pub mod model;
+pub mod query;
+pub mod serve;
