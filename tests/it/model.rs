@@ -19,7 +19,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 /// Cases of a run, each a store of its own with up to forty operations.
-const CASES: u64 = 10_000;
+const CASES: u64 = 12_000;
 
 /// What a stream holds, version by version, as a list that anyone can check.
 struct Model {
@@ -162,8 +162,8 @@ impl Shape {
     }
 }
 
-#[test]
-fn random_operations_agree_with_a_sorted_list() {
+/// One share of the cases, so that several cores can work on them.
+fn run_share(share: u64) {
     let number = |name: &str| {
         std::env::var(name)
             .ok()
@@ -172,17 +172,41 @@ fn random_operations_agree_with_a_sorted_list() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
-    let seeds = match number("BTRDB_MODEL_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("BTRDB_MODEL_CASES").unwrap_or(CASES),
-    };
-    for seed in seeds {
+    let cases = number("BTRDB_MODEL_CASES").unwrap_or(CASES);
+    let only = number("BTRDB_MODEL_SEED");
+    for seed in (0..cases).filter(|seed| seed % SHARES == share) {
+        if only.is_some_and(|only| only != seed) {
+            continue;
+        }
         let case = std::panic::AssertUnwindSafe(|| runtime.block_on(run_case(seed)));
         if let Err(panic) = std::panic::catch_unwind(case) {
             eprintln!("BTRDB_MODEL_SEED={seed} repeats this");
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+/// Tests that the cases are divided among.
+const SHARES: u64 = 4;
+
+#[test]
+fn random_operations_agree_with_a_sorted_list_0() {
+    run_share(0);
+}
+
+#[test]
+fn random_operations_agree_with_a_sorted_list_1() {
+    run_share(1);
+}
+
+#[test]
+fn random_operations_agree_with_a_sorted_list_2() {
+    run_share(2);
+}
+
+#[test]
+fn random_operations_agree_with_a_sorted_list_3() {
+    run_share(3);
 }
 
 async fn run_case(seed: u64) {

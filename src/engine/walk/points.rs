@@ -119,21 +119,20 @@ impl PointWalk {
 
     /// Goes on with the nodes of the links last wanted, in their order.
     pub(crate) fn supply(&mut self, nodes: Vec<Node>) {
-        let mut nodes = nodes.into_iter();
-        let mut frontier = VecDeque::with_capacity(self.frontier.len() + nodes.len());
-        for item in std::mem::take(&mut self.frontier) {
-            match item {
-                Item::Found(piece) => frontier.push_back(Item::Found(piece)),
-                pending => match nodes.next() {
-                    None => frontier.push_back(pending),
-                    Some(Node::Leaf(leaf)) => {
-                        frontier.push_back(Item::Found(leaf.clip(self.tree_range())))
-                    }
-                    Some(Node::Inner(inner)) => self.expand(&inner, &mut frontier),
-                },
+        let mut head = Vec::new();
+        for node in nodes {
+            while let Some(Item::Found(_)) = self.frontier.front() {
+                head.extend(self.frontier.pop_front());
+            }
+            self.frontier.pop_front();
+            match node {
+                Node::Leaf(leaf) => head.push(Item::Found(leaf.clip(self.tree_range()))),
+                Node::Inner(inner) => self.expand(&inner, &mut head),
             }
         }
-        self.frontier = frontier;
+        for item in head.into_iter().rev() {
+            self.frontier.push_front(item);
+        }
         self.drain();
     }
 
@@ -151,14 +150,14 @@ impl PointWalk {
         let runs = self.view.runs.as_ref().map(|runs| runs.clip(range));
         self.runs = runs.filter(|runs| runs.len() > 0);
         if let Some(root) = self.view.root.clone() {
-            let mut frontier = VecDeque::new();
+            let mut frontier = Vec::new();
             self.expand(&root, &mut frontier);
-            self.frontier = frontier;
+            self.frontier = frontier.into();
         }
         self.drain();
     }
 
-    fn expand(&self, inner: &Inner, frontier: &mut VecDeque<Item>) {
+    fn expand(&self, inner: &Inner, frontier: &mut Vec<Item>) {
         let range = self.tree_range();
         let pending = inner.slots_in(range).filter_map(|(span, slot)| {
             let link = slot.link.clone()?;
@@ -169,12 +168,10 @@ impl PointWalk {
             };
             Some(Item::Pending { link, points })
         });
-        if self.direction == Direction::Forward {
-            frontier.extend(pending);
-        } else {
-            let mut pending: Vec<_> = pending.collect();
-            pending.reverse();
-            frontier.extend(pending);
+        let first = frontier.len();
+        frontier.extend(pending);
+        if self.direction == Direction::Backward {
+            frontier[first..].reverse();
         }
     }
 

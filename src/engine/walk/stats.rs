@@ -54,9 +54,9 @@ impl StatWalk {
             done: false,
         };
         if let Some(root) = view.root.filter(|_| !tree_range.is_empty()) {
-            let mut frontier = VecDeque::new();
+            let mut frontier = Vec::new();
             walk.expand(&root, &mut frontier);
-            walk.frontier = frontier;
+            walk.frontier = frontier.into();
         }
         walk.drain();
         walk
@@ -82,23 +82,24 @@ impl StatWalk {
 
     /// Goes on with the nodes of the links last wanted, in their order.
     pub(crate) fn supply(&mut self, nodes: Vec<Node>) {
-        let mut nodes = nodes.into_iter();
-        let mut frontier = VecDeque::with_capacity(self.frontier.len() + 4 * nodes.len());
-        for item in std::mem::take(&mut self.frontier) {
-            match item {
-                Item::Folded { .. } => frontier.push_back(item),
-                Item::Pending(_) => match nodes.next() {
-                    None => frontier.push_back(item),
-                    Some(Node::Leaf(leaf)) => self.fold_leaf(&leaf, &mut frontier),
-                    Some(Node::Inner(inner)) => self.expand(&inner, &mut frontier),
-                },
+        let mut head = Vec::with_capacity(4 * nodes.len());
+        for node in nodes {
+            while let Some(Item::Folded { .. }) = self.frontier.front() {
+                head.extend(self.frontier.pop_front());
+            }
+            self.frontier.pop_front();
+            match node {
+                Node::Leaf(leaf) => self.fold_leaf(&leaf, &mut head),
+                Node::Inner(inner) => self.expand(&inner, &mut head),
             }
         }
-        self.frontier = frontier;
+        for item in head.into_iter().rev() {
+            self.frontier.push_front(item);
+        }
         self.drain();
     }
 
-    fn expand(&self, inner: &Inner, frontier: &mut VecDeque<Item>) {
+    fn expand(&self, inner: &Inner, frontier: &mut Vec<Item>) {
         let mut folded: Option<(TimeRange, Stat)> = None;
         for (span, slot) in inner.slots_in(self.range) {
             let Some(link) = &slot.link else { continue };
@@ -115,17 +116,17 @@ impl StatWalk {
                 (Some(window), _) => flush(&mut folded, frontier, Some((window, slot.stat))),
                 (None, _) => {
                     flush(&mut folded, frontier, None);
-                    frontier.push_back(Item::Pending(link.clone()));
+                    frontier.push(Item::Pending(link.clone()));
                 }
             }
         }
         flush(&mut folded, frontier, None);
     }
 
-    fn fold_leaf(&self, leaf: &Piece, frontier: &mut VecDeque<Item>) {
+    fn fold_leaf(&self, leaf: &Piece, frontier: &mut Vec<Item>) {
         let leaf = leaf.clip(self.range);
         for_each_window(&self.cuts, &leaf, |window, values| {
-            frontier.push_back(Item::Folded {
+            frontier.push(Item::Folded {
                 window,
                 stat: Stat::of(values),
             });
@@ -191,11 +192,11 @@ impl StatWalk {
 /// Ends the folding of neighbouring slots, and begins with the next.
 fn flush(
     folded: &mut Option<(TimeRange, Stat)>,
-    frontier: &mut VecDeque<Item>,
+    frontier: &mut Vec<Item>,
     next: Option<(TimeRange, Stat)>,
 ) {
     if let Some((window, stat)) = std::mem::replace(folded, next) {
-        frontier.push_back(Item::Folded { window, stat });
+        frontier.push(Item::Folded { window, stat });
     }
 }
 
