@@ -17,3 +17,4 @@ pub mod engine;
 pub mod error;
 pub mod model;
 pub mod query;
+pub mod serve;

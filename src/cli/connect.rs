@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::serve::flight::status;
 
 const PORT_DEFAULT: u16 = 4410;
 
@@ -77,29 +78,18 @@ fn uri(address: &str) -> Result<String> {
 }
 
 /// What a server answered, as an error of ours.
-pub(super) fn from_status(status: Status) -> Error {
-    let kind = match status.code() {
-        Code::InvalidArgument | Code::OutOfRange => ErrorKind::Invalid,
-        Code::NotFound => ErrorKind::NotFound,
-        Code::Aborted | Code::AlreadyExists | Code::FailedPrecondition => ErrorKind::Conflict,
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => ErrorKind::Unavailable,
-        Code::ResourceExhausted => ErrorKind::Exhausted,
-        Code::PermissionDenied | Code::Unauthenticated => ErrorKind::Denied,
-        Code::Unimplemented => ErrorKind::Unsupported,
-        Code::DataLoss => ErrorKind::Corrupt,
-        Code::Ok | Code::Unknown | Code::Internal => ErrorKind::Internal,
-    };
-    let message = match status.message() {
-        "" => format!("the server answered {:?}", status.code()),
+pub(super) fn from_status(answer: &Status) -> Error {
+    let message = match answer.message() {
+        "" => format!("the server answered {:?}", answer.code()),
         message => message.to_owned(),
     };
-    Error::new(kind, message)
+    Error::new(status::kind(answer.code()), message)
 }
 
 /// The same for what arrow-flight makes of it.
 pub(super) fn from_flight(error: FlightError) -> Error {
     match error {
-        FlightError::Tonic(status) => from_status(*status),
+        FlightError::Tonic(status) => from_status(&status),
         FlightError::ExternalError(error) => match error.downcast::<Error>() {
             Ok(error) => *error,
             Err(error) => Error::internal("the Flight client failed").with_source(error),

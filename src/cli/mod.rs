@@ -12,6 +12,7 @@ mod connect;
 pub mod demo;
 pub mod exit;
 pub mod import;
+mod listen;
 mod output;
 pub mod serve;
 pub mod sql;

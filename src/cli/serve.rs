@@ -1,25 +1,25 @@
 //! `serve`: a store, a gateway over it, and listeners.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
-use tokio::net::TcpListener;
 
-use super::{demo, exit};
+use super::{demo, exit, listen};
 use crate::backend::Backend;
 use crate::backend::observed::Observed;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::{Gateway, GatewaySettings};
-use crate::serve::{self, ServeSettings};
+use crate::serve::{self, Listener, ServeSettings};
 
 /// Serve Arrow Flight and Flight SQL until Ctrl-C or SIGTERM.
 ///
 /// Streams in progress are finished first; a second signal ends the process at once.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// Where to listen; may be given more than once. Port 0 takes a free one, which is printed.
+    /// Where to listen, HOST:PORT or unix:PATH; may be given more than once. Port 0 takes a free one, which is printed.
+    ///
+    /// There is no access control: whoever reaches the address can read and write everything.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4410")]
     listen: Vec<String>,
 
@@ -36,7 +36,7 @@ const MEMORY: &str = "memory:";
 
 pub(super) async fn run(args: ServeArgs) -> Result<()> {
     // First, so that an address in use is known before any work is done.
-    let listeners = listen(&args.listen).await?;
+    let listeners = listen::bind(&args.listen).await?;
     let backend = open(&args.data)?;
     if args.demo {
         demo_into(backend.as_ref()).await?;
@@ -46,10 +46,12 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
         eprintln!(
             "btrdb-flight {} listening on {}, store {MEMORY} (in memory only: its data is gone when this process ends)",
             env!("CARGO_PKG_VERSION"),
-            local_addr(listener)?
+            listen::address(listener)?
         );
     }
-    serve_until_signal(listeners, gateway).await
+    let result = serve_until_signal(listeners, gateway).await;
+    listen::clean_up(&args.listen);
+    result
 }
 
 /// The store named by `data`.
@@ -77,32 +79,8 @@ pub(super) async fn demo_into(backend: &dyn Backend) -> Result<()> {
     Ok(())
 }
 
-async fn listen(addresses: &[String]) -> Result<Vec<TcpListener>> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            let hint = match error.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    ": another process has the port, choose one with --listen"
-                }
-                std::io::ErrorKind::InvalidInput => ": an address is HOST:PORT",
-                _ => "",
-            };
-            exit::from_io(format!("cannot listen on {address}{hint}"), error)
-        })?;
-        listeners.push(listener);
-    }
-    Ok(listeners)
-}
-
-fn local_addr(listener: &TcpListener) -> Result<SocketAddr> {
-    listener
-        .local_addr()
-        .map_err(|error| exit::from_io("a listener has no address", error))
-}
-
 /// The first signal drains, the second stops the wait for slow readers.
-async fn serve_until_signal(listeners: Vec<TcpListener>, gateway: Gateway) -> Result<()> {
+async fn serve_until_signal(listeners: Vec<Listener>, gateway: Gateway) -> Result<()> {
     let mut signals = Signals::new()?;
     let (drain, mut draining) = tokio::sync::watch::channel(false);
     let shutdown = async move {

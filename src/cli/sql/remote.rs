@@ -15,7 +15,8 @@ use tonic::transport::Channel;
 use super::statement::{self, Kind};
 use super::{Outcome, Rows, unexpected};
 use crate::cli::connect::{self, from_flight, from_status};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::query::SessionOptions;
 
 /// A connection, and what `SET` has set so far.
 ///
@@ -56,11 +57,9 @@ impl Remote {
     }
 
     fn set(&mut self, name: &str, value: String) -> Result<Outcome> {
-        let Some(header) = name.strip_prefix(SETTING_PREFIX) else {
-            return Err(Error::unsupported(format!(
-                "SET {name} cannot be sent to a server: only settings that begin with {SETTING_PREFIX} can"
-            )));
-        };
+        // Refused here what the server would refuse with the next statement.
+        SessionOptions::default().set(name, &value)?;
+        let header = name.strip_prefix(SETTING_PREFIX).unwrap_or(name);
         self.headers.insert(format!("x-btrdb-{header}"), value);
         Ok(Outcome::Set)
     }
@@ -101,7 +100,11 @@ impl Remote {
             .await
             .map_err(from_flight)?;
         let mut total = None;
-        while let Some(answer) = answers.message().await.map_err(from_status)? {
+        while let Some(answer) = answers
+            .message()
+            .await
+            .map_err(|status| from_status(&status))?
+        {
             let result = DoPutUpdateResult::decode(answer.app_metadata).map_err(|error| {
                 unexpected("the server's answer is not understood").with_source(error)
             })?;
