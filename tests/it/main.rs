@@ -1,3 +1,6 @@
 //! The integration tests: one binary, because linking DataFusion once is enough.
 
+mod cli;
+mod deploy;
+mod layers;
 mod model;
