@@ -1,0 +1,162 @@
+//! SQL over any [`Backend`]: streams as DataFusion tables, and work pushed down into the store.
+//!
+//! ```text
+//! text --parse--> statement --resolve--> names --plan--> Statement --execute--> rows
+//!        refuse writes        one pass of      rules push        scans read the
+//!                             look-ups         aggregates down   backend
+//! ```
+//!
+//! Three floors, three jobs: tables *describe* and never read, the plan node *declares* order, limits and partitions, and its
+//! stream *works*. What a statement shares (backend, snapshot, pins, settings) is its `Frame`; every scan of a statement has
+//! the same one, so a self-join sees one state.
+//!
+//! Invariants: whatever the plan, results equal the unpushed plan's. A predicate is taken over only if it is understood to the
+//! last nanosecond. Planning reads no points. This module knows `dyn Backend` and no implementation of it.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::optimizer::Optimizer;
+use datafusion::prelude::SessionConfig;
+
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::model::Snapshot;
+
+mod arguments;
+mod catalog;
+mod errors;
+mod filter;
+mod functions;
+mod metadata;
+mod multi;
+mod names;
+mod parse;
+mod planner;
+mod points;
+mod resolve;
+mod rules;
+mod scan;
+mod selection;
+mod session;
+mod statement;
+mod stats;
+mod table;
+mod windows;
+
+pub use errors::from_datafusion;
+pub use session::SessionOptions;
+pub use statement::Statement;
+
+use planner::Planner;
+use session::{Frame, ShownSettings};
+
+/// How a [`Gateway`] runs its statements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// How many parts of a statement run side by side.
+    pub target_partitions: usize,
+    /// Rows of a batch, at most: large enough that a batch of points fills a Flight message.
+    pub batch_rows: usize,
+    /// Memory that all statements together may hold for sorts, joins and groups before they spill or fail.
+    pub memory_bytes_max: usize,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            target_partitions: std::thread::available_parallelism().map_or(2, NonZeroUsize::get),
+            batch_rows: 32 * 1024,
+            memory_bytes_max: 1 << 30,
+        }
+    }
+}
+
+/// SQL over a backend. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    backend: Arc<dyn Backend>,
+    settings: GatewaySettings,
+    state: SessionState,
+}
+
+/// How many of the hungriest consumers an out-of-memory message names.
+const CONSUMERS_SHOWN: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
+
+impl Gateway {
+    /// A gateway to `backend`.
+    ///
+    /// # Errors
+    /// Internal if the runtime cannot be set up, as when there is no folder for spilling.
+    pub fn new(backend: Arc<dyn Backend>, settings: GatewaySettings) -> Result<Self> {
+        let pool = FairSpillPool::new(settings.memory_bytes_max);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, CONSUMERS_SHOWN)))
+            .build_arc()
+            .map_err(from_datafusion)?;
+        let config = SessionConfig::new()
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(resolve::CATALOG, resolve::PUBLIC)
+            .with_information_schema(true)
+            .with_target_partitions(settings.target_partitions)
+            .with_batch_size(settings.batch_rows);
+        let mut rules = Optimizer::default().rules;
+        rules.insert(0, Arc::new(rules::PushDownBuckets));
+        let state = SessionStateBuilder::new_with_default_features()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_optimizer_rules(rules)
+            .build();
+        Ok(Self {
+            shared: Arc::new(Shared {
+                backend,
+                settings,
+                state,
+            }),
+        })
+    }
+
+    /// The backend that statements read.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.shared.backend
+    }
+
+    /// Parses, resolves names and plans one statement. Reads no points.
+    ///
+    /// # Errors
+    /// Invalid for text that does not parse or plan, holds no statement or several; NotFound for tables, streams and versions
+    /// that do not exist; Unsupported for statements that do not read.
+    pub async fn prepare(&self, sql: &str, session: &SessionOptions) -> Result<Statement> {
+        let parsed = parse::parse(sql)?;
+        let snapshot = match session.snapshot {
+            // One state for the whole statement, however many scans it has.
+            Snapshot::Latest => self.shared.backend.snapshot().await?,
+            commit @ Snapshot::Commit(_) => commit,
+        };
+        let frame = Frame {
+            backend: Arc::clone(&self.shared.backend),
+            snapshot,
+            pins: session.pins.iter().copied().collect(),
+            pushdown: session.pushdown,
+            batch_rows: self.shared.settings.batch_rows,
+            partitions: self.shared.settings.target_partitions,
+        };
+        let planner = Planner {
+            state: self.shared.state.clone(),
+            frame: Arc::new(frame),
+            shown: ShownSettings {
+                pushdown: session.pushdown,
+                merge: session.merge,
+            },
+        };
+        planner.plan(parsed).await
+    }
+}

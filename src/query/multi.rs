@@ -1,0 +1,178 @@
+//! `multi_values(stream, ...)`: streams side by side, joined on time.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, TimestampNanosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::PhysicalSortExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+
+use super::errors::to_datafusion;
+use super::filter::time_set;
+use super::points::{Group, ShownSnapshot, time_column, time_type};
+use super::scan::{Read, ScanExec, ShownRanges, ShownStreams, batch_of, sort_key};
+use super::session::Frame;
+use super::table::{NamedStream, accepted_times, exact_if, is_time_column};
+use crate::model::{Direction, MultiQuery, TimeRange};
+
+/// Some streams as one wide table: `time`, and a column for each, null where it has no point.
+#[derive(Debug)]
+pub(super) struct MultiTable {
+    frame: Arc<Frame>,
+    streams: Vec<NamedStream>,
+    schema: SchemaRef,
+}
+
+impl MultiTable {
+    /// Streams with the names of their columns.
+    ///
+    /// # Errors
+    /// Invalid if two columns would have the same name.
+    pub(super) fn new(
+        frame: Arc<Frame>,
+        streams: Vec<(String, NamedStream)>,
+    ) -> crate::error::Result<Self> {
+        let mut names = std::collections::HashSet::from(["time"]);
+        if let Some((twice, _)) = streams.iter().find(|(name, _)| !names.insert(name)) {
+            return Err(crate::error::Error::invalid(format!(
+                "multi_values would have two columns named \"{twice}\": name each stream once"
+            )));
+        }
+        let fields: Vec<Field> = std::iter::once(Field::new("time", time_type(), false))
+            .chain(
+                streams
+                    .iter()
+                    .map(|(name, _)| Field::new(name, DataType::Float64, true)),
+            )
+            .collect();
+        Ok(Self {
+            frame,
+            schema: Arc::new(Schema::new(fields)),
+            streams: streams.into_iter().map(|(_, stream)| stream).collect(),
+        })
+    }
+}
+
+#[async_trait]
+impl TableProvider for MultiTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(exact_if(filters, |filter| {
+            self.frame.pushdown
+                && time_set(filter, &is_time_column).is_some_and(|set| set.interval().is_some())
+        }))
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let streams: Vec<_> = self
+            .streams
+            .iter()
+            .map(|stream| (Arc::clone(&stream.descriptor), stream.read(&self.frame)))
+            .collect();
+        let columns: Vec<usize> = match projection {
+            Some(indices) => indices.clone(),
+            None => (0..self.schema.fields().len()).collect(),
+        };
+        let read = MultiRead {
+            frame: Arc::clone(&self.frame),
+            streams: Arc::new(Group::of(&streams)),
+            range: accepted_times(filters).single_range().flatten(),
+            schema: Arc::new(self.schema.project(&columns)?),
+            columns,
+        };
+        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+    }
+}
+
+/// All streams of a wide table, even those whose column is not wanted: which rows there are depends on every one.
+#[derive(Debug)]
+struct MultiRead {
+    frame: Arc<Frame>,
+    streams: Arc<Group>,
+    range: Option<TimeRange>,
+    /// Positions among `time` and the streams.
+    columns: Vec<usize>,
+    schema: SchemaRef,
+}
+
+impl fmt::Display for MultiRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let streams = ShownStreams {
+            descriptors: &self.streams.descriptors,
+            reads: &self.streams.reads,
+        };
+        let ranges = ShownRanges(self.range.as_slice());
+        let snapshot = ShownSnapshot(self.frame.snapshot);
+        write!(f, "ArrowMultiValues, {streams}, {ranges}, {snapshot}")
+    }
+}
+
+impl Read for MultiRead {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn orderings(&self) -> Vec<Vec<PhysicalSortExpr>> {
+        sort_key(&self.schema, "time", Direction::Forward)
+            .map(|key| vec![key])
+            .into_iter()
+            .collect()
+    }
+
+    fn pushdown(&self) -> bool {
+        self.frame.pushdown
+    }
+
+    fn open(
+        &self,
+        _partition: usize,
+        _limit: Option<u64>,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        let Some(range) = self.range else {
+            return stream::empty().boxed();
+        };
+        let batches = self.frame.backend.multi_values(MultiQuery {
+            streams: self.streams.reads.clone(),
+            range,
+            snap_period: 0,
+            snapshot: self.frame.snapshot,
+        });
+        let (columns, schema) = (self.columns.clone(), Arc::clone(&self.schema));
+        batches
+            .map(move |batch| {
+                let batch = batch.map_err(to_datafusion)?;
+                let arrays = columns
+                    .iter()
+                    .map(|&column| match column {
+                        0 => time_column(TimestampNanosecondArray::new(batch.times.clone(), None)),
+                        _ => Arc::new(batch.columns[column - 1].clone()) as ArrayRef,
+                    })
+                    .collect();
+                batch_of(&schema, arrays, batch.times.len())
+            })
+            .boxed()
+    }
+}

@@ -1,0 +1,240 @@
+//! SQL text to one statement that may run here, before any name is looked up.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
+use datafusion::sql::sqlparser::ast::{
+    self, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, Statement as Sql,
+    TableFactor, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::functions::Function;
+use crate::error::{Error, Result};
+
+/// The one statement of `sql`, with its parameters numbered.
+///
+/// # Errors
+/// Invalid for text that does not parse, holds no statement or several; Unsupported for statements that do not read.
+pub(super) fn parse(sql: &str) -> Result<Parsed> {
+    let numbered = number_parameters(sql)?;
+    let mut statements = DFParserBuilder::new(numbered.as_str())
+        .with_dialect(&GenericDialect {})
+        .build()
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(super::errors::from_datafusion)?;
+    let (Some(mut statement), true) = (statements.pop_front(), statements.is_empty()) else {
+        return Err(Error::invalid(if statements.is_empty() {
+            "the text holds no statement"
+        } else {
+            "the text holds more than one statement: send them one by one"
+        }));
+    };
+    check(&statement)?;
+    if let Parsed::Statement(sql) = innermost(&mut statement) {
+        let _ = sql.visit(&mut LowercaseFunctions);
+    }
+    Ok(statement)
+}
+
+/// `?` as `$1`, `$2`, ... in the order of the text, which is the order that clients bind in.
+fn number_parameters(sql: &str) -> Result<String> {
+    if !sql.contains('?') {
+        return Ok(sql.to_owned());
+    }
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .with_unescape(false)
+        .tokenize_with_location()
+        .map_err(|error| Error::invalid(error.to_string()))?;
+    let marks: Vec<_> = tokens
+        .iter()
+        .filter(|token| token.token == Token::Placeholder("?".to_owned()))
+        .map(|token| (token.span.start.line, token.span.start.column))
+        .collect();
+    let mut numbered = String::with_capacity(sql.len() + marks.len());
+    let mut marks = marks.into_iter().enumerate().peekable();
+    let (mut line, mut column) = (1, 1);
+    for character in sql.chars() {
+        match marks.next_if(|(_, mark)| *mark == (line, column)) {
+            Some((position, _)) => numbered.push_str(&format!("${}", position + 1)),
+            None => numbered.push(character),
+        }
+        if character == '\n' {
+            (line, column) = (line + 1, 1);
+        } else {
+            column += 1;
+        }
+    }
+    Ok(numbered)
+}
+
+/// The statement inside any EXPLAIN.
+pub(super) fn innermost(statement: &mut Parsed) -> &mut Parsed {
+    match statement {
+        Parsed::Explain(explain) => innermost(&mut explain.statement),
+        other => other,
+    }
+}
+
+/// Refuses what does not read, before anything happens.
+fn check(statement: &Parsed) -> Result<()> {
+    match statement {
+        Parsed::Explain(explain) => check(&explain.statement),
+        Parsed::Statement(sql) => check_sql(sql),
+        Parsed::CopyTo(_) => Err(refused(
+            "COPY",
+            "results go to the client, not to files here",
+        )),
+        Parsed::CreateExternalTable(_) => Err(refused("CREATE EXTERNAL TABLE", NO_DDL)),
+        Parsed::Reset(_) => Err(refused("RESET", "SET the value that you want")),
+    }
+}
+
+const NO_DDL: &str = "tables are streams; a stream is created by writing to it";
+const NO_DML: &str = "writing goes through Arrow Flight DoPut for now";
+const NO_TEXT_TRANSACTION: &str =
+    "transactions are begun and ended by Flight SQL calls, not by SQL text";
+
+fn check_sql(statement: &Sql) -> Result<()> {
+    match statement {
+        Sql::Query(query) => check_query(query),
+        Sql::Explain { statement, .. } => check_sql(statement),
+        Sql::ExplainTable { .. }
+        | Sql::ShowTables { .. }
+        | Sql::ShowColumns { .. }
+        | Sql::ShowVariable { .. }
+        | Sql::ShowFunctions { .. }
+        | Sql::Set(_) => Ok(()),
+        Sql::Insert(_) => Err(refused("INSERT", NO_DML)),
+        Sql::Update(_) => Err(refused("UPDATE", NO_DML)),
+        Sql::Delete(_) => Err(refused("DELETE", NO_DML)),
+        Sql::Merge(_) => Err(refused("MERGE", NO_DML)),
+        Sql::Truncate(_) => Err(refused("TRUNCATE", NO_DML)),
+        Sql::Copy { .. } => Err(refused(
+            "COPY",
+            "results go to the client, not to files here",
+        )),
+        Sql::StartTransaction { .. } => Err(refused("BEGIN", NO_TEXT_TRANSACTION)),
+        Sql::Commit { .. } => Err(refused("COMMIT", NO_TEXT_TRANSACTION)),
+        Sql::Rollback { .. } => Err(refused("ROLLBACK", NO_TEXT_TRANSACTION)),
+        Sql::Prepare { .. } | Sql::Execute { .. } | Sql::Deallocate { .. } => Err(refused(
+            "PREPARE and EXECUTE",
+            "statements are prepared by Flight SQL calls, not by SQL text",
+        )),
+        other => {
+            let text = other.to_string();
+            let verb: Vec<_> = text.split_whitespace().take(2).collect();
+            Err(refused(&verb.join(" "), NO_DDL))
+        }
+    }
+}
+
+/// A query can carry a write in its body, or beneath a WITH.
+fn check_query(query: &ast::Query) -> Result<()> {
+    for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
+        check_query(&cte.query)?;
+    }
+    match query.body.as_ref() {
+        ast::SetExpr::Insert(statement)
+        | ast::SetExpr::Update(statement)
+        | ast::SetExpr::Delete(statement)
+        | ast::SetExpr::Merge(statement) => check_sql(statement),
+        ast::SetExpr::Select(select) if select.into.is_some() => {
+            Err(refused("SELECT INTO", NO_DDL))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refused(what: &str, why: &str) -> Error {
+    Error::unsupported(format!("{what} is not supported: {why}"))
+}
+
+/// DataFusion finds table functions by the letters as written; SQL does not tell their case apart.
+struct LowercaseFunctions;
+
+impl VisitorMut for LowercaseFunctions {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let Some((function, _)) = call_of(factor)
+            && let TableFactor::Table { name, .. } | TableFactor::Function { name, .. } = factor
+        {
+            *name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(
+                function.as_str(),
+            ))]);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A call of one of our table functions, with its arguments.
+pub(super) fn call_of(factor: &TableFactor) -> Option<(Function, &[FunctionArg])> {
+    let (name, args) = match factor {
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            ..
+        } => (name, args.args.as_slice()),
+        TableFactor::Function { name, args, .. } => (name, args.as_slice()),
+        _ => return None,
+    };
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] => Some((Function::named(&ident.value)?, args)),
+        _ => None,
+    }
+}
+
+/// The expression of an argument without a name.
+pub(super) fn argument_of(arg: &FunctionArg) -> Option<&ast::Expr> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn question_marks_are_numbered_outside_of_texts() {
+        let sql = "SELECT '?', \"?\", ? -- ?\n, '''é' || ? /* ? */";
+        assert_eq!(
+            number_parameters(sql).expect("tokens"),
+            "SELECT '?', \"?\", $1 -- ?\n, '''é' || $2 /* ? */"
+        );
+    }
+
+    #[test]
+    fn what_does_not_read_is_refused() {
+        for sql in [
+            "INSERT INTO points VALUES (1)",
+            "DELETE FROM points",
+            "UPDATE streams SET unit = 'V'",
+            "CREATE TABLE t (a int)",
+            "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
+            "DROP TABLE points",
+            "COPY points TO '/tmp/x' STORED AS CSV",
+            "EXPLAIN INSERT INTO points VALUES (1)",
+            "EXPLAIN ANALYZE INSERT INTO points VALUES (1)",
+            "SELECT 1 INTO t",
+            "BEGIN",
+        ] {
+            let error = parse(sql).expect_err(sql);
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_statement_at_a_time() {
+        for sql in ["", ";", "-- nothing", "SELECT 1; SELECT 2", "SELEC 1"] {
+            let error = parse(sql).expect_err(sql);
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{sql}: {error}");
+        }
+        parse("SELECT 1;").expect("a semicolon ends it");
+        parse("EXPLAIN ANALYZE SELECT * FROM points").expect("explains");
+    }
+}

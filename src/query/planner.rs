@@ -1,0 +1,85 @@
+//! From a parsed statement to its plan: names resolved, the session state of one statement made.
+
+use std::sync::Arc;
+
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::Statement as Parsed;
+
+use super::arguments::stream_arguments;
+use super::catalog::Catalogs;
+use super::errors::from_datafusion;
+use super::functions::{Function, StreamFunction};
+use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names, PUBLIC, Wanted};
+use super::session::{Frame, ShownSettings};
+use super::statement::Statement;
+use crate::error::Result;
+
+/// What planning a statement takes, and planning it again when parameters are bound.
+#[derive(Clone, Debug)]
+pub(super) struct Planner {
+    pub(super) state: SessionState,
+    pub(super) frame: Arc<Frame>,
+    pub(super) shown: ShownSettings,
+}
+
+impl Planner {
+    pub(super) async fn plan(self, parsed: Parsed) -> Result<Statement> {
+        let wanted = self.wanted(&parsed)?;
+        let names = Arc::new(Names::resolve(Arc::clone(&self.frame), wanted).await?);
+        let state = self.state_over(&names);
+        let plan: LogicalPlan = state
+            .statement_to_plan(parsed.clone())
+            .await
+            .map_err(from_datafusion)?;
+        Statement::new(parsed, self, state, plan)
+    }
+
+    /// The names in the statement. Those of table functions stand among the tables too, and are no tables.
+    fn wanted(&self, parsed: &Parsed) -> Result<Wanted> {
+        let references = self
+            .state
+            .resolve_table_references(parsed)
+            .map_err(from_datafusion)?;
+        let mut wanted = Wanted {
+            arguments: stream_arguments(&self.state, parsed),
+            ..Wanted::default()
+        };
+        for reference in references {
+            let bare = reference.schema().is_none();
+            let name = reference.table();
+            let is_function = bare
+                && (Function::named(name).is_some()
+                    || self.state.table_functions().contains_key(name));
+            if is_function {
+                continue;
+            }
+            let resolved = reference.resolve(CATALOG, PUBLIC);
+            if *resolved.schema == *INFORMATION_SCHEMA {
+                // Settings and functions can be shown without knowing every stream.
+                wanted.listing |=
+                    ["tables", "columns", "schemata", "views"].contains(&resolved.table.as_ref());
+            } else {
+                wanted.tables.push(resolved);
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// A clone of the shared state that sees the names of one statement: cheap, where a new session would not be.
+    fn state_over(&self, names: &Arc<Names>) -> SessionState {
+        let mut state = self.state.clone();
+        state.mark_start_execution();
+        state.register_catalog_list(Arc::new(Catalogs(Arc::clone(names))));
+        for function in Function::ALL {
+            let names = Arc::clone(names);
+            state.register_udtf(
+                function.as_str(),
+                Arc::new(StreamFunction { function, names }),
+            );
+        }
+        let options = state.config_mut().options_mut();
+        options.extensions.insert(self.shown.clone());
+        state
+    }
+}

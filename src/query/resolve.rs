@@ -1,0 +1,379 @@
+//! One pass over the names of a statement, before it is planned.
+//!
+//! DataFusion asks for schemas and table functions synchronously, while the backend may be across a network. So the statement
+//! is parsed once, its table names and stream arguments are collected and looked up together, and planning reads the answers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::common::ResolvedTableReference;
+use futures::future::try_join_all;
+
+use super::metadata::{CollectionsTable, StreamsTable};
+use super::names::{StreamName, Target, near_misses};
+use super::session::Frame;
+use super::table::{NamedStream, PointsTable, StreamTable};
+use crate::error::{Code, Error, ErrorKind, Result};
+use crate::model::{
+    CollectionMatch, StreamDescriptor, StreamFilter, StreamId, StreamRead, Version,
+};
+
+/// The one catalog.
+pub(super) const CATALOG: &str = "btrdb";
+/// The schema of our own relations, where bare names are looked up.
+pub(super) const PUBLIC: &str = "public";
+/// DataFusion's schema about schemas.
+pub(super) const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// The relations of schema `public`.
+pub(super) const RELATIONS: [&str; 3] = ["streams", "collections", "points"];
+
+/// What the names of one statement stand for.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) frame: Arc<Frame>,
+    /// By schema and table.
+    tables: HashMap<(String, String), Arc<dyn TableProvider>>,
+    /// By the text of the argument.
+    arguments: HashMap<String, Vec<NamedStream>>,
+    /// Every stream by collection and name, if the statement asks about all tables.
+    listing: HashMap<String, Vec<(String, NamedStream)>>,
+}
+
+/// What to look up.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) tables: Vec<ResolvedTableReference>,
+    pub(super) arguments: BTreeSet<String>,
+    pub(super) listing: bool,
+}
+
+impl Names {
+    /// Looks everything up.
+    ///
+    /// # Errors
+    /// NotFound for names of no stream, Invalid for names of several, both with what would help.
+    pub(super) async fn resolve(frame: Arc<Frame>, wanted: Wanted) -> Result<Self> {
+        let tables = try_join_all(wanted.tables.iter().map(|table| find_table(&frame, table)));
+        let arguments = try_join_all(wanted.arguments.iter().map(|text| find_all(&frame, text)));
+        let listing = async {
+            if wanted.listing {
+                frame.backend.find(StreamFilter::all()).await
+            } else {
+                Ok(Vec::new())
+            }
+        };
+        let (found_tables, found_arguments, listed) =
+            futures::try_join!(tables, arguments, listing)?;
+        let keys = wanted
+            .tables
+            .iter()
+            .map(|table| (table.schema.to_string(), table.table.to_string()));
+        Ok(Self {
+            tables: keys
+                .zip(found_tables)
+                .filter_map(|(key, table)| Some((key, table?)))
+                .collect(),
+            arguments: wanted.arguments.into_iter().zip(found_arguments).collect(),
+            listing: listing_of(listed),
+            frame,
+        })
+    }
+
+    /// The table of that name, if the statement names it or asks about all.
+    pub(super) fn table(&self, schema: &str, table: &str) -> Option<Arc<dyn TableProvider>> {
+        let key = (schema.to_owned(), table.to_owned());
+        if let Some(found) = self.tables.get(&key) {
+            return Some(Arc::clone(found));
+        }
+        if schema == PUBLIC
+            && let Some(relation) = relation(&self.frame, table)
+        {
+            return Some(relation);
+        }
+        let (_, stream) = self
+            .listing
+            .get(schema)?
+            .iter()
+            .find(|(name, _)| name == table)?;
+        Some(Arc::new(StreamTable::new(
+            Arc::clone(&self.frame),
+            stream.clone(),
+        )))
+    }
+
+    /// The streams that an argument of a table function stands for.
+    pub(super) fn argument(&self, text: &str) -> Option<&[NamedStream]> {
+        self.arguments.get(text).map(Vec::as_slice)
+    }
+
+    /// The schemas that a statement can see: all of them if it asks about all.
+    pub(super) fn schemas(&self) -> BTreeSet<&str> {
+        let named = self.tables.keys().map(|(schema, _)| schema.as_str());
+        named
+            .chain(self.listing.keys().map(String::as_str))
+            .chain([PUBLIC])
+            .collect()
+    }
+
+    /// The tables of one schema, in order.
+    pub(super) fn tables(&self, schema: &str) -> BTreeSet<&str> {
+        let named = self
+            .tables
+            .keys()
+            .filter(|(own, _)| own == schema)
+            .map(|(_, table)| table.as_str());
+        let listed = self
+            .listing
+            .get(schema)
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.as_str());
+        let relations = (schema == PUBLIC)
+            .then_some(RELATIONS)
+            .into_iter()
+            .flatten();
+        named.chain(listed).chain(relations).collect()
+    }
+}
+
+fn relation(frame: &Arc<Frame>, name: &str) -> Option<Arc<dyn TableProvider>> {
+    let frame = Arc::clone(frame);
+    Some(match name {
+        "streams" => Arc::new(StreamsTable::new(frame)),
+        "collections" => Arc::new(CollectionsTable::new(frame)),
+        "points" => Arc::new(PointsTable::new(frame)),
+        _ => return None,
+    })
+}
+
+/// Streams by schema and table name. Those that no path names for certain are listed by uuid in `public`.
+fn listing_of(streams: Vec<Arc<StreamDescriptor>>) -> HashMap<String, Vec<(String, NamedStream)>> {
+    let mut counts = HashMap::<(String, String), usize>::new();
+    let key = |stream: &StreamDescriptor| (stream.collection.clone(), stream.tags.name.clone());
+    for stream in &streams {
+        *counts.entry(key(stream)).or_default() += 1;
+    }
+    let mut listing = HashMap::<String, Vec<(String, NamedStream)>>::new();
+    for descriptor in streams {
+        let reserved = [PUBLIC, INFORMATION_SCHEMA].contains(&descriptor.collection.as_str());
+        let (schema, table) = if reserved || counts[&key(&descriptor)] > 1 {
+            (PUBLIC.to_owned(), descriptor.id.to_string())
+        } else {
+            key(&descriptor)
+        };
+        let stream = NamedStream {
+            descriptor,
+            version: None,
+        };
+        listing.entry(schema).or_default().push((table, stream));
+    }
+    listing
+}
+
+/// The table that a reference means; none for those that DataFusion answers itself.
+async fn find_table(
+    frame: &Arc<Frame>,
+    table: &ResolvedTableReference,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let (schema, name) = (table.schema.as_ref(), table.table.as_ref());
+    if *table.catalog != *CATALOG {
+        return Err(Error::not_found(format!(
+            "catalog \"{}\" does not exist: the only one is {CATALOG}",
+            table.catalog
+        )));
+    }
+    if schema == INFORMATION_SCHEMA {
+        return Ok(None);
+    }
+    if schema == PUBLIC && RELATIONS.contains(&name) {
+        return Ok(relation(frame, name));
+    }
+    let wanted = if schema == PUBLIC {
+        StreamName::uuid(name).ok_or_else(|| unknown_relation(name))?
+    } else {
+        StreamName::table(schema, name)
+    };
+    let stream = find_one(frame, &wanted).await?;
+    Ok(Some(Arc::new(StreamTable::new(Arc::clone(frame), stream))))
+}
+
+fn unknown_relation(name: &str) -> Error {
+    let hint = if let Some((collection, stream)) = name.rsplit_once('/') {
+        format!("a stream is written \"{collection}\".\"{stream}\"")
+    } else if let [near, ..] = near_misses(name, RELATIONS).as_slice() {
+        format!("did you mean {near}")
+    } else {
+        format!(
+            "relations are {}, and streams are written \"collection\".\"name\" or \"uuid\"",
+            RELATIONS.join(", ")
+        )
+    };
+    Error::not_found(format!("table \"{name}\" does not exist: {hint}"))
+}
+
+/// The streams of an argument, which is one stream or `prefix/*`.
+async fn find_all(frame: &Arc<Frame>, text: &str) -> Result<Vec<NamedStream>> {
+    let wanted = StreamName::argument(text)?;
+    let Target::Below(prefix) = &wanted.target else {
+        return Ok(vec![find_one(frame, &wanted).await?]);
+    };
+    if wanted.version.is_some() {
+        return Err(Error::invalid(format!(
+            "\"{text}\" asks for one version of many streams: versions are counted per stream"
+        ))
+        .with_code(Code::InvalidParameter));
+    }
+    let below = format!("{prefix}/");
+    let candidates = frame
+        .backend
+        .find(StreamFilter::collection(CollectionMatch::Prefix(
+            prefix.clone(),
+        )))
+        .await?;
+    let streams: Vec<_> = candidates
+        .into_iter()
+        .filter(|stream| stream.collection == *prefix || stream.collection.starts_with(&below))
+        .map(|descriptor| NamedStream {
+            descriptor,
+            version: None,
+        })
+        .collect();
+    if streams.is_empty() {
+        return Err(unknown_collection(frame, prefix).await);
+    }
+    Ok(streams)
+}
+
+/// The one stream of a name, at a version that exists.
+async fn find_one(frame: &Arc<Frame>, wanted: &StreamName) -> Result<NamedStream> {
+    let (descriptor, version) = match find_descriptor(frame, wanted).await {
+        Ok(descriptor) => (descriptor, wanted.version),
+        Err(error) if error.kind() == ErrorKind::NotFound => match wanted.verbatim() {
+            // The error about the name as most people mean it is the better one.
+            Some(verbatim) => match find_descriptor(frame, &verbatim).await {
+                Ok(descriptor) => (descriptor, None),
+                Err(_) => return Err(error),
+            },
+            None => return Err(error),
+        },
+        Err(error) => return Err(error),
+    };
+    if let Some(version) = version {
+        check_version(frame, &descriptor, version).await?;
+    }
+    Ok(NamedStream {
+        descriptor,
+        version,
+    })
+}
+
+async fn find_descriptor(frame: &Arc<Frame>, wanted: &StreamName) -> Result<Arc<StreamDescriptor>> {
+    match &wanted.target {
+        Target::Uuid(id) => by_uuid(frame, *id).await,
+        Target::Path { collection, name } => by_path(frame, collection, name).await,
+        Target::Below(prefix) => Err(Error::invalid(format!(
+            "\"{prefix}/*\" names many streams, where one is wanted"
+        ))),
+    }
+}
+
+async fn by_uuid(frame: &Arc<Frame>, id: StreamId) -> Result<Arc<StreamDescriptor>> {
+    let found = frame.backend.describe(&[id]).await?;
+    found.into_iter().next().ok_or_else(|| {
+        Error::not_found(format!("stream {id} does not exist")).with_code(Code::NoSuchStream)
+    })
+}
+
+async fn by_path(
+    frame: &Arc<Frame>,
+    collection: &str,
+    name: &str,
+) -> Result<Arc<StreamDescriptor>> {
+    let mut found = frame
+        .backend
+        .find(StreamFilter::path(collection, name))
+        .await?;
+    match found.len() {
+        0 => Err(unknown_path(frame, collection, name).await),
+        1 => Ok(found.remove(0)),
+        count => {
+            let uuids: Vec<String> = found.iter().map(|stream| stream.id.to_string()).collect();
+            Err(Error::invalid(format!(
+                "stream {collection}/{name} is ambiguous, {count} streams have that name; use a uuid: {}",
+                uuids.join(", ")
+            ))
+            .with_code(Code::AmbiguousStream))
+        }
+    }
+}
+
+/// The error for a path of no stream. Its suggestions cost one look-up, in a case that has failed anyway.
+async fn unknown_path(frame: &Arc<Frame>, collection: &str, name: &str) -> Error {
+    let siblings = frame
+        .backend
+        .find(StreamFilter::collection(CollectionMatch::Exact(
+            collection.to_owned(),
+        )))
+        .await;
+    let siblings = match siblings {
+        Ok(siblings) => siblings,
+        Err(error) => return error,
+    };
+    if siblings.is_empty() {
+        return unknown_collection(frame, collection).await;
+    }
+    let names = siblings.iter().map(|stream| stream.tags.name.as_str());
+    let near = near_misses(name, names.clone());
+    let hint = if near.is_empty() {
+        let names: Vec<_> = names.take(5).collect();
+        format!("the collection has {}", names.join(", "))
+    } else {
+        format!("did you mean {}", near.join(", "))
+    };
+    Error::not_found(format!("stream {collection}/{name} does not exist: {hint}"))
+        .with_code(Code::NoSuchStream)
+}
+
+async fn unknown_collection(frame: &Arc<Frame>, collection: &str) -> Error {
+    let collections = match frame.backend.collections("").await {
+        Ok(collections) => collections,
+        Err(error) => return error,
+    };
+    let near = near_misses(collection, collections.iter().map(String::as_str));
+    let hint = if near.is_empty() {
+        "SELECT collection FROM collections lists them".to_owned()
+    } else {
+        format!("did you mean {}", near.join(", "))
+    };
+    Error::not_found(format!(
+        "collection \"{collection}\" does not exist: {hint}"
+    ))
+    .with_code(Code::NoSuchStream)
+}
+
+async fn check_version(
+    frame: &Arc<Frame>,
+    stream: &StreamDescriptor,
+    version: Version,
+) -> Result<()> {
+    let StreamRead { version: pin, .. } = frame.read(stream.id, None);
+    let latest = match pin {
+        Some(pin) => pin,
+        None => {
+            let versions = frame.backend.versions(&[stream.id], frame.snapshot).await?;
+            versions.first().copied().unwrap_or_default()
+        }
+    };
+    if (Version::CREATED..=latest).contains(&version) {
+        return Ok(());
+    }
+    Err(Error::not_found(format!(
+        "version {version} of stream {} ({}) does not exist: versions are {} to {latest}",
+        stream.path(),
+        stream.id,
+        Version::CREATED
+    ))
+    .with_code(Code::VersionNotAvailable))
+}

@@ -1,0 +1,5 @@
+//! Optimizer rules, one per file.
+
+mod push_down_buckets;
+
+pub(super) use push_down_buckets::PushDownBuckets;

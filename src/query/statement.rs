@@ -1,0 +1,253 @@
+//! A statement from plan to rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
+use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::sql::parser::Statement as Parsed;
+use futures::StreamExt;
+
+use super::arguments;
+use super::errors::from_datafusion;
+use super::planner::Planner;
+use super::session::SessionOptions;
+use crate::error::{Error, Result};
+
+/// One statement, planned: names are resolved, the snapshot is taken, no point is read.
+///
+/// It owns all it needs, and can be kept and executed later.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    parsed: Parsed,
+    planner: Planner,
+    state: SessionState,
+    plan: LogicalPlan,
+    schema: SchemaRef,
+    parameters: SchemaRef,
+}
+
+impl Statement {
+    pub(super) fn new(
+        parsed: Parsed,
+        planner: Planner,
+        state: SessionState,
+        plan: LogicalPlan,
+    ) -> Result<Self> {
+        check_reads(&plan)?;
+        if let Some((name, value)) = setting_of(&plan) {
+            // A setting that could not be made is refused while planning, not when it is applied.
+            SessionOptions::default().set(&name, &value)?;
+        }
+        Ok(Self {
+            schema: delivered(&plan),
+            parameters: parameters_of(&parsed, &plan)?,
+            parsed,
+            planner,
+            state,
+            plan,
+        })
+    }
+
+    /// What [`execute`](Self::execute) delivers, to the nullability: plain types only, no views and no dictionaries.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The parameters `$1` to `$n` in order, all nullable; one whose type nothing tells is [`DataType::Null`].
+    pub fn parameters(&self) -> SchemaRef {
+        Arc::clone(&self.parameters)
+    }
+
+    /// Name and value, if this is `SET name = value`. Executing it delivers nothing: the session is the caller's.
+    pub fn setting(&self) -> Option<(String, String)> {
+        setting_of(&self.plan)
+    }
+
+    /// The statement with its parameters filled in, reading the same snapshot.
+    ///
+    /// # Errors
+    /// Invalid if there are more or fewer values than parameters, or one does not fit; NotFound for a parameter that names no
+    /// stream.
+    pub async fn bind(self, values: &[ScalarValue]) -> Result<Self> {
+        let expected = self.parameters.fields().len();
+        if values.len() != expected {
+            return Err(Error::invalid(format!(
+                "the statement has {expected} parameters, and {} values were given",
+                values.len()
+            )));
+        }
+        if expected == 0 {
+            return Ok(self);
+        }
+        let planned = if arguments::parameters(&self.parsed).is_empty() {
+            self
+        } else {
+            let mut parsed = self.parsed;
+            arguments::substitute(&mut parsed, values)?;
+            self.planner.plan(parsed).await?
+        };
+        let plan = planned
+            .plan
+            .with_param_values(ParamValues::from(values.to_vec()))
+            .map_err(from_datafusion)?;
+        Self::new(planned.parsed, planned.planner, planned.state, plan)
+    }
+
+    /// Starts reading. Dropping the stream stops it and frees what it holds.
+    ///
+    /// Errors inside the stream are DataFusion's: [`from_datafusion`] tells them apart.
+    ///
+    /// # Errors
+    /// Invalid if parameters are not bound, and whatever planning finds.
+    pub async fn execute(&self) -> Result<SendableRecordBatchStream> {
+        if !self.parameters.fields().is_empty() {
+            return Err(Error::invalid(format!(
+                "the statement has {} parameters that are not bound",
+                self.parameters.fields().len()
+            )));
+        }
+        if self.setting().is_some() {
+            let nothing = futures::stream::empty();
+            let nothing = RecordBatchStreamAdapter::new(self.schema(), nothing);
+            return Ok(Box::pin(nothing));
+        }
+        let physical = self
+            .state
+            .create_physical_plan(&self.plan)
+            .await
+            .map_err(from_datafusion)?;
+        let rows = execute_stream(physical, self.state.task_ctx()).map_err(from_datafusion)?;
+        let schema = self.schema();
+        let rows = rows.map(move |batch| conform(&batch?, &schema));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+    }
+}
+
+fn setting_of(plan: &LogicalPlan) -> Option<(String, String)> {
+    match plan {
+        LogicalPlan::Statement(PlanStatement::SetVariable(set)) => {
+            Some((set.variable.clone(), set.value.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// Refuses plans that would change something, whatever text they came from.
+fn check_reads(plan: &LogicalPlan) -> Result<()> {
+    let mut refused = None;
+    plan.apply_with_subqueries(|node| {
+        Ok(match node {
+            LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) => {
+                refused = Some(node.display().to_string());
+                TreeNodeRecursion::Stop
+            }
+            _ => TreeNodeRecursion::Continue,
+        })
+    })
+    .map_err(from_datafusion)?;
+    match refused {
+        Some(node) => Err(Error::unsupported(format!(
+            "{node} is not supported: SQL reads here, and writing goes through Arrow Flight DoPut for now"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn parameters_of(parsed: &Parsed, plan: &LogicalPlan) -> Result<SchemaRef> {
+    let mut types = BTreeMap::<usize, DataType>::new();
+    for (id, data_type) in plan.get_parameter_types().map_err(from_datafusion)? {
+        let data_type = data_type.unwrap_or(DataType::Null);
+        types.insert(arguments::ordinal(&id)?, plain(&data_type));
+    }
+    for (id, names_stream) in arguments::parameters(parsed) {
+        let known = if names_stream {
+            DataType::Utf8
+        } else {
+            DataType::Null
+        };
+        types.entry(arguments::ordinal(&id)?).or_insert(known);
+    }
+    let count = types.keys().next_back().copied().unwrap_or(0);
+    let fields: Vec<Field> = (1..=count)
+        .map(|ordinal| {
+            let data_type = types.remove(&ordinal).unwrap_or(DataType::Null);
+            Field::new(format!("${ordinal}"), data_type, true)
+        })
+        .collect();
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The schema of the plan in plain types, without DataFusion's own metadata.
+fn delivered(plan: &LogicalPlan) -> SchemaRef {
+    let fields: Vec<Field> = plan
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| {
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(plain(field.data_type()))
+        })
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// The type that every client knows: no views, no dictionaries, no run ends, at any depth.
+fn plain(data_type: &DataType) -> DataType {
+    let plain_field = |field: &FieldRef| -> FieldRef {
+        Arc::new(
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(plain(field.data_type())),
+        )
+    };
+    match data_type {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::Dictionary(_, values) => plain(values),
+        DataType::RunEndEncoded(_, values) => plain(values.data_type()),
+        DataType::List(field) | DataType::ListView(field) => DataType::List(plain_field(field)),
+        DataType::LargeList(field) | DataType::LargeListView(field) => {
+            DataType::LargeList(plain_field(field))
+        }
+        DataType::FixedSizeList(field, size) => DataType::FixedSizeList(plain_field(field), *size),
+        DataType::Struct(fields) => {
+            DataType::Struct(fields.iter().map(plain_field).collect::<Fields>())
+        }
+        DataType::Map(entries, sorted) => DataType::Map(plain_field(entries), *sorted),
+        other => other.clone(),
+    }
+}
+
+/// The batch as the schema says: types made plain, names and nullability as declared.
+fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, DataFusionError> {
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| {
+            if column.data_type() == field.data_type() {
+                Ok(Arc::clone(column))
+            } else {
+                cast(column, field.data_type())
+            }
+        })
+        .collect::<Result<Vec<ArrayRef>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns,
+        &options,
+    )?)
+}

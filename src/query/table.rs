@@ -1,0 +1,187 @@
+//! Tables of points: they describe, and never read.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Column;
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::filter::{TimeSet, time_set, time_set_of_all};
+use super::points::{PointColumn, PointRead};
+use super::scan::ScanExec;
+use super::selection::{is_about_streams, select};
+use super::session::Frame;
+use crate::model::{StreamDescriptor, StreamRead, Version};
+
+/// A stream as a statement names it.
+#[derive(Clone, Debug)]
+pub(super) struct NamedStream {
+    pub(super) descriptor: Arc<StreamDescriptor>,
+    /// The version in the name, after `@`.
+    pub(super) version: Option<Version>,
+}
+
+impl NamedStream {
+    pub(super) fn read(&self, frame: &Frame) -> StreamRead {
+        frame.read(self.descriptor.id, self.version)
+    }
+}
+
+/// Whether `expr` is the time column of the table that is being asked.
+pub(super) fn is_time_column(expr: &Expr) -> bool {
+    matches!(expr, Expr::Column(Column { name, .. }) if name == "time")
+}
+
+/// One answer per predicate: whether `understood` takes it over for good.
+pub(super) fn exact_if(
+    filters: &[&Expr],
+    understood: impl Fn(&Expr) -> bool,
+) -> Vec<TableProviderFilterPushDown> {
+    filters
+        .iter()
+        .map(|filter| {
+            if understood(filter) {
+                TableProviderFilterPushDown::Exact
+            } else {
+                TableProviderFilterPushDown::Unsupported
+            }
+        })
+        .collect()
+}
+
+/// The times that all of `filters` allow. They were promised to be understood when they were accepted.
+pub(super) fn accepted_times(filters: &[Expr]) -> TimeSet {
+    let times = filters.iter().filter(|filter| !is_about_streams(filter));
+    time_set_of_all(times, &is_time_column).unwrap_or_else(TimeSet::all)
+}
+
+/// The columns asked for, of all there are.
+pub(super) fn project<T: Copy>(all: &[T], projection: Option<&Vec<usize>>) -> Vec<T> {
+    match projection {
+        Some(indices) => indices.iter().map(|&index| all[index]).collect(),
+        None => all.to_vec(),
+    }
+}
+
+/// The points of one stream: `"collection"."name"`, `"uuid"`, and `raw_values(stream)`.
+#[derive(Debug)]
+pub(super) struct StreamTable {
+    pub(super) frame: Arc<Frame>,
+    pub(super) stream: NamedStream,
+    schema: SchemaRef,
+}
+
+impl StreamTable {
+    pub(super) fn new(frame: Arc<Frame>, stream: NamedStream) -> Self {
+        Self {
+            frame,
+            stream,
+            schema: PointColumn::schema(&PointColumn::OF_STREAM),
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for StreamTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(exact_if(filters, |filter| {
+            self.frame.pushdown && time_set(filter, &is_time_column).is_some()
+        }))
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let stream = (
+            Arc::clone(&self.stream.descriptor),
+            self.stream.read(&self.frame),
+        );
+        let read = PointRead::new(
+            Arc::clone(&self.frame),
+            vec![stream],
+            accepted_times(filters).ranges(),
+            project(&PointColumn::OF_STREAM, projection),
+        );
+        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+    }
+}
+
+/// The points of every stream, with what tells the streams apart beside them.
+#[derive(Debug)]
+pub(super) struct PointsTable {
+    pub(super) frame: Arc<Frame>,
+    schema: SchemaRef,
+}
+
+impl PointsTable {
+    pub(super) fn new(frame: Arc<Frame>) -> Self {
+        Self {
+            frame,
+            schema: PointColumn::schema(&PointColumn::OF_ALL),
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for PointsTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(exact_if(filters, |filter| {
+            self.frame.pushdown
+                && (is_about_streams(filter) || time_set(filter, &is_time_column).is_some())
+        }))
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let streams = select(&self.frame, state, filters)
+            .await?
+            .into_iter()
+            .map(|descriptor| {
+                let read = self.frame.read(descriptor.id, None);
+                (descriptor, read)
+            })
+            .collect();
+        let read = PointRead::new(
+            Arc::clone(&self.frame),
+            streams,
+            accepted_times(filters).ranges(),
+            project(&PointColumn::OF_ALL, projection),
+        );
+        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+    }
+}
