@@ -41,6 +41,19 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Self {
+        Self::Unix(listener)
+    }
+}
+
 /// How to serve. Plain data, with defaults that suit one process.
 #[derive(Clone)]
 pub struct ServeSettings {
@@ -106,7 +119,7 @@ impl fmt::Debug for ServeSettings {
 /// # Errors
 /// [`ErrorKind::Unavailable`] if a listener fails; the others are shut down first.
 pub async fn run(
-    listeners: Vec<Listener>,
+    listeners: Vec<impl Into<Listener>>,
     gateway: Gateway,
     settings: ServeSettings,
     shutdown: impl Future<Output = ()> + Send,
@@ -116,7 +129,7 @@ pub async fn run(
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
     for listener in listeners {
-        servers.spawn(serve(listener, router.clone(), stopped.clone()));
+        servers.spawn(serve(listener.into(), router.clone(), stopped.clone()));
     }
     let mut outcome = Ok(());
     // Cancel safe: joining the next server and waiting for the signal both lose nothing when dropped.

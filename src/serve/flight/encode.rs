@@ -1,13 +1,12 @@
-//! Batches on the wire: plain types, small messages, exactly the schema that was declared.
+//! Batches on the wire: small messages, behind the schema that was declared.
+//!
+//! Statements deliver exactly their schema, in types that every client knows; nothing is converted here.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::IpcWriteOptions;
-use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
+use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc};
 use bytes::Bytes;
@@ -27,59 +26,6 @@ const MESSAGE_BYTES_MAX: usize = 2 << 20;
 
 /// Answers to DoGet.
 pub(super) type DataStream = BoxStream<'static, std::result::Result<FlightData, Status>>;
-
-/// `schema` in the types that every client knows: no views, no dictionaries, no run ends.
-pub(super) fn plain_schema(schema: &SchemaRef) -> SchemaRef {
-    let fields: Fields = schema.fields().iter().map(plain_field).collect();
-    if fields == *schema.fields() {
-        return Arc::clone(schema);
-    }
-    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
-}
-
-fn plain_field(field: &FieldRef) -> FieldRef {
-    let plain = plain_type(field.data_type());
-    if plain == *field.data_type() {
-        return Arc::clone(field);
-    }
-    Arc::new(Field::clone(field).with_data_type(plain))
-}
-
-fn plain_type(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Utf8View => DataType::Utf8,
-        DataType::BinaryView => DataType::Binary,
-        DataType::Dictionary(_, values) => plain_type(values),
-        DataType::RunEndEncoded(_, values) => plain_type(values.data_type()),
-        DataType::List(field) | DataType::ListView(field) => DataType::List(plain_field(field)),
-        DataType::LargeList(field) | DataType::LargeListView(field) => {
-            DataType::LargeList(plain_field(field))
-        }
-        DataType::FixedSizeList(field, size) => DataType::FixedSizeList(plain_field(field), *size),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain_field).collect()),
-        DataType::Map(entries, sorted) => DataType::Map(plain_field(entries), *sorted),
-        other => other.clone(),
-    }
-}
-
-/// `batch` with exactly `schema`: nullability and metadata of plans differ from batch to batch, declarations must not.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let columns = batch
-        .columns()
-        .iter()
-        .zip(schema.fields())
-        .map(|(column, field)| {
-            if column.data_type() == field.data_type() {
-                Ok(Arc::clone(column))
-            } else {
-                cast(column, field.data_type())
-            }
-        })
-        .collect::<Result<Vec<ArrayRef>, _>>()?;
-    // A batch without columns still has a number of rows.
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-}
 
 /// The bytes of the rows of `batch`, whatever memory they share with others.
 ///
@@ -120,25 +66,12 @@ pub(super) fn encode<S>(schema: SchemaRef, batches: S) -> DataStream
 where
     S: Stream<Item = Result<RecordBatch>> + Send + 'static,
 {
-    let declared = Arc::clone(&schema);
     let messages = batches
         .map_err(|error| FlightError::from(status(&error)))
-        .map_ok(move |batch| {
-            let pieces = match conform(&batch, &declared) {
-                Ok(batch) => split(batch).into_iter().map(Ok).collect(),
-                Err(error) => {
-                    let error = Error::internal(format!(
-                        "a result does not have the schema that was declared for it: {error}"
-                    ));
-                    vec![Err(FlightError::from(status(&error)))]
-                }
-            };
-            stream::iter(pieces)
-        })
+        .map_ok(|batch| stream::iter(split(batch).into_iter().map(Ok)))
         .try_flatten();
     FlightDataEncoderBuilder::new()
         .with_schema(schema)
-        .with_dictionary_handling(DictionaryHandling::Hydrate)
         .with_max_flight_data_size(usize::MAX)
         .build(messages)
         .map_err(Status::from)
@@ -169,8 +102,9 @@ pub(super) fn schema_bytes(schema: &Schema) -> Result<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{DictionaryArray, Float64Array, Int64Array, StringArray, StringViewArray};
-    use arrow::datatypes::Int32Type;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 
     use super::*;
 
@@ -208,23 +142,5 @@ mod tests {
         for piece in pieces {
             assert!(piece.num_rows() == 1 || slice_bytes(&piece) <= MESSAGE_BYTES_MAX);
         }
-    }
-
-    #[test]
-    fn views_and_dictionaries_become_plain_text() {
-        let views = Arc::new(StringViewArray::from(vec![Some("a"), None])) as ArrayRef;
-        let words: DictionaryArray<Int32Type> = vec!["b", "b"].into_iter().collect();
-        let batch = RecordBatch::try_from_iter_with_nullable([
-            ("view", views, true),
-            ("word", Arc::new(words) as ArrayRef, false),
-        ])
-        .expect("a batch");
-        let schema = plain_schema(&batch.schema());
-        let plain = conform(&batch, &schema).expect("castable");
-        assert_eq!(plain.schema(), schema);
-        for column in plain.columns() {
-            assert_eq!(column.data_type(), &DataType::Utf8);
-        }
-        assert!(schema.field(0).is_nullable() && !schema.field(1).is_nullable());
     }
 }

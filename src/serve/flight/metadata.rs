@@ -13,7 +13,6 @@ use arrow_flight::sql::metadata::GetCatalogsBuilder;
 use arrow_flight::sql::{Command, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables};
 
 use super::Shared;
-use super::encode::plain_schema;
 use super::flights::stream_schema;
 use super::{sql_info, xdbc};
 use crate::error::{Error, Result};
@@ -172,7 +171,7 @@ impl Shared {
             .gateway
             .prepare(&sql, &SessionOptions::default())
             .await?;
-        Ok(plain_schema(&statement.schema()))
+        Ok(statement.schema())
     }
 }
 

@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 
 use super::Shared;
 use super::call::CallOptions;
-use super::encode::{plain_schema, schema_bytes};
+use super::encode::schema_bytes;
 use super::parameters::pack;
 use super::statement::no_rows;
 use super::ticket::Prepared;
@@ -33,7 +33,7 @@ impl Shared {
         let dataset = if statement.setting().is_some() {
             no_rows()
         } else {
-            plain_schema(&statement.schema())
+            statement.schema()
         };
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: self.seal_prepared(&prepared),

@@ -13,7 +13,7 @@ use prost::Message;
 use super::Shared;
 use super::call::CallOptions;
 use super::descriptor::StreamPath;
-use super::encode::{DataStream, batches, encode, plain_schema, schema_bytes};
+use super::encode::{DataStream, batches, encode, schema_bytes};
 use super::parameters::unpack;
 use super::ticket::{Prepared, Ticket};
 use crate::error::{Code, Error, Result};
@@ -88,7 +88,7 @@ impl Shared {
             let ticket = Ticket::new(String::new(), Bytes::new(), &session);
             return self.info(&no_rows(), &ticket, descriptor, None);
         }
-        let schema = plain_schema(&statement.schema());
+        let schema = statement.schema();
         let ticket = Ticket::new(prepared.sql, prepared.parameters, &session);
         self.info(&schema, &ticket, descriptor, Some(statement))
     }
@@ -104,7 +104,7 @@ impl Shared {
         Ok(if statement.setting().is_some() {
             no_rows()
         } else {
-            plain_schema(&statement.schema())
+            statement.schema()
         })
     }
 
@@ -157,7 +157,7 @@ impl Shared {
         session: &SessionOptions,
     ) -> Result<Statement> {
         let statement = self.gateway.prepare(sql, session).await?;
-        bind(statement, &unpack(parameters)?)
+        bind(statement, &unpack(parameters)?).await
     }
 
     /// Applies `statement` if it is a `SET`; answers whether it was.
@@ -224,10 +224,7 @@ pub(super) fn flight_info(
 }
 
 /// `statement` with `values` in the place of its parameters.
-fn bind(statement: Statement, values: &[ScalarValue]) -> Result<Statement> {
-    if statement.setting().is_some() && values.is_empty() {
-        return Ok(statement);
-    }
+async fn bind(statement: Statement, values: &[ScalarValue]) -> Result<Statement> {
     let wanted = statement.parameters().fields().len();
     if wanted != values.len() {
         return Err(Error::invalid(format!(
@@ -239,11 +236,11 @@ fn bind(statement: Statement, values: &[ScalarValue]) -> Result<Statement> {
     if values.is_empty() {
         return Ok(statement);
     }
-    statement.bind(values)
+    statement.bind(values).await
 }
 
 async fn run(statement: &Statement) -> Result<DataStream> {
-    let schema = plain_schema(&statement.schema());
+    let schema = statement.schema();
     let stream = statement.execute().await?;
     Ok(encode(schema, batches(stream)))
 }
