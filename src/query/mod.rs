@@ -27,6 +27,7 @@ use crate::error::Result;
 use crate::model::Snapshot;
 
 mod arguments;
+mod buckets;
 mod catalog;
 mod errors;
 mod filter;

@@ -5,3 +5,4 @@ mod deploy;
 mod layers;
 mod flight;
 mod model;
+mod sql;

@@ -1,0 +1,21 @@
+-- A chart of any span: one row a minute, from statistics, whatever the rate of the points.
+SELECT date_bin(INTERVAL '1 minute', time) AS minute, min(value), avg(value), max(value)
+FROM "pmu/north"."voltage"
+WHERE time >= '2024-01-01' AND time < '2024-01-02'
+GROUP BY minute
+ORDER BY minute;
+
+-- The same as BTrDB calls it, with the population standard deviation of each window.
+SELECT time, min, mean, max, count, stddev
+FROM windows('pmu/north/voltage', INTERVAL '1 minute')
+WHERE time >= '2024-01-01' AND time < '2024-01-02';
+
+-- Windows of 2^34 ns, about 17 seconds: the cheapest, because the tree keeps them.
+SELECT * FROM aligned_windows('pmu/north/voltage', 34);
+
+-- Every stream of a unit at once.
+SELECT uuid, date_bin(INTERVAL '1 minute', time) AS minute, avg(value) AS mean
+FROM points
+WHERE unit = 'V' AND time >= '2024-01-01'
+GROUP BY uuid, minute
+ORDER BY uuid, minute;
