@@ -4,5 +4,6 @@ mod cli;
 mod deploy;
 mod layers;
 mod flight;
+mod conformance;
 mod model;
 mod sql;
