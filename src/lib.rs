@@ -12,7 +12,9 @@
 //! A module imports only from rows beneath it, never sideways.
 
 pub mod backend;
+pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod model;
 pub mod query;
+pub mod serve;

@@ -1,5 +1,10 @@
 //! The integration tests: one binary, because linking DataFusion once is enough.
 
+mod cli;
+mod conformance;
+mod deploy;
+mod flight;
+mod layers;
 mod model;
 mod pushdown;
 mod sql;

@@ -1,0 +1,77 @@
+//! The command line: arguments, settings, wiring, exit codes.
+//!
+//! One file (or folder) for each subcommand. This is the only module that sees every other one, and the only one that knows
+//! which backend is behind the seam. Stdout is for data, stderr for people.
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::error::{Error, ErrorKind, Result};
+
+mod connect;
+pub mod demo;
+pub mod exit;
+pub mod import;
+mod listen;
+mod output;
+pub mod serve;
+pub mod sql;
+
+/// SQL and Apache Arrow for BTrDB.
+#[derive(Debug, Parser)]
+#[command(name = "btrdb-flight", version, after_help = exit::TABLE)]
+pub struct Cli {
+    /// What is logged to stderr: a level, or a filter such as `info,btrdb_flight=debug`.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "RUST_LOG",
+        default_value = "warn"
+    )]
+    log: String,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Sql(sql::SqlArgs),
+    Import(Box<import::ImportArgs>),
+}
+
+/// Does what the arguments say, to the end.
+///
+/// # Errors
+/// Whatever stopped it; [`exit::code`] says what the process should exit with.
+pub fn run(cli: Cli) -> Result<()> {
+    start_log(&cli.log)?;
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| exit::from_io("the async runtime does not start", error))?;
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::Sql(args) => sql::run(args).await,
+            Command::Import(args) => import::run(*args).await,
+        }
+    });
+    // A blocking read of stdin or of a slow file would otherwise hold the process up after the answer is known.
+    runtime.shutdown_background();
+    result
+}
+
+fn start_log(filter: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Error::invalid(format!("log filter \"{filter}\" is invalid")).with_source(error)
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .try_init()
+        .map_err(|error| {
+            Error::new(ErrorKind::Internal, "the log does not start").with_source(error)
+        })
+}

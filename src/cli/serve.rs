@@ -1,0 +1,146 @@
+//! `serve`: a store, a gateway over it, and listeners.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{demo, exit, listen};
+use crate::backend::Backend;
+use crate::backend::observed::Observed;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::query::{Gateway, GatewaySettings};
+use crate::serve::{self, Listener, ServeSettings};
+
+/// Serve Arrow Flight and Flight SQL until Ctrl-C or SIGTERM.
+///
+/// Streams in progress are finished first; a second signal ends the process at once.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// Where to listen, HOST:PORT or unix:PATH; may be given more than once. Port 0 takes a free one, which is printed.
+    ///
+    /// There is no access control: whoever reaches the address can read and write everything.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4410")]
+    listen: Vec<String>,
+
+    /// The store. `memory:` keeps everything in memory: it is gone when the process ends.
+    #[arg(long, value_name = "STORE", default_value = MEMORY)]
+    data: String,
+
+    /// Fill the store with an hour of made-up synchrophasor data, if it is empty.
+    #[arg(long)]
+    demo: bool,
+}
+
+const MEMORY: &str = "memory:";
+
+pub(super) async fn run(args: ServeArgs) -> Result<()> {
+    // First, so that an address in use is known before any work is done.
+    let listeners = listen::bind(&args.listen).await?;
+    let backend = open(&args.data)?;
+    if args.demo {
+        demo_into(backend.as_ref()).await?;
+    }
+    let gateway = Gateway::new(Arc::new(Observed::new(backend)), GatewaySettings::default())?;
+    for listener in &listeners {
+        eprintln!(
+            "btrdb-flight {} listening on {}, store {MEMORY} (in memory only: its data is gone when this process ends)",
+            env!("CARGO_PKG_VERSION"),
+            listen::address(listener)?
+        );
+    }
+    let result = serve_until_signal(listeners, gateway).await;
+    listen::clean_up(&args.listen);
+    result
+}
+
+/// The store named by `data`.
+pub(super) fn open(data: &str) -> Result<Arc<dyn Backend>> {
+    if data == MEMORY {
+        return Ok(Engine::memory());
+    }
+    Err(Error::unsupported(format!(
+        "store \"{data}\" cannot be opened: the only store so far is {MEMORY}"
+    )))
+}
+
+/// Fills `backend` with the demo data and tells people about it.
+pub(super) async fn demo_into(backend: &dyn Backend) -> Result<()> {
+    let started = std::time::Instant::now();
+    match demo::fill(backend).await? {
+        demo::Filled::Written(summary) => {
+            eprint!("{summary}");
+            tracing::info!(elapsed = ?started.elapsed(), "demo data written");
+        }
+        demo::Filled::NotEmpty => {
+            eprintln!("demo data not written: the store holds streams already");
+        }
+    }
+    Ok(())
+}
+
+/// The first signal drains, the second stops the wait for slow readers.
+async fn serve_until_signal(listeners: Vec<Listener>, gateway: Gateway) -> Result<()> {
+    let mut signals = Signals::new()?;
+    let (drain, mut draining) = tokio::sync::watch::channel(false);
+    let shutdown = async move {
+        // A sender that is gone means that this function is over, and so is serving.
+        let _ = draining.wait_for(|draining| *draining).await;
+    };
+    let impatience = async {
+        signals.next().await;
+        eprintln!("stopping: streams in progress are finished first, a second signal ends them");
+        drain.send_replace(true);
+        signals.next().await;
+    };
+    // Cancel safety: whichever branch loses is dropped with the process about to end.
+    tokio::select! {
+        result = serve::run(listeners, gateway, ServeSettings::default(), shutdown) => result,
+        () = impatience => Err(Error::new(
+            ErrorKind::Unavailable,
+            "stopped before all streams were finished",
+        )),
+    }
+}
+
+/// Ctrl-C and SIGTERM, from their creation on.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let on =
+            |kind| signal(kind).map_err(|error| exit::from_io("cannot listen for signals", error));
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        // Cancel safety: `recv` loses no signal when dropped.
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

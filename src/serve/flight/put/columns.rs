@@ -1,0 +1,411 @@
+//! A client's columns, checked and turned into times, values and keys.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, StringArray,
+};
+use arrow::buffer::ScalarBuffer;
+use arrow::compute::cast;
+use arrow::datatypes::{
+    ArrowTimestampType, DataType, Float64Type, Int64Type, Schema, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType,
+};
+
+use crate::error::{Code, Error, Result};
+use crate::model::time::{MAX_POINT_TIME, MIN_TIME};
+
+/// Where a batch has what.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    time: usize,
+    value: usize,
+    key: Key,
+}
+
+/// The columns that choose the stream.
+#[derive(Clone, Copy, Debug)]
+enum Key {
+    /// None: the descriptor chose it.
+    None,
+    Uuid(usize),
+    Named {
+        collection: usize,
+        name: usize,
+        unit: Option<usize>,
+    },
+}
+
+/// The streams of the rows, as the client names them.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one of these lives at a time, on the stack, for the length of a batch"
+)]
+pub(super) enum Keys {
+    /// All rows go where the descriptor says.
+    None,
+    /// By uuid, in 16 bytes.
+    Bytes(FixedSizeBinaryArray),
+    /// By uuid, as text.
+    Text(StringArray),
+    /// By collection and name; the unit is for streams to create.
+    Named {
+        collection: StringArray,
+        name: StringArray,
+        unit: Option<StringArray>,
+    },
+}
+
+const LONG: &str = "time, value, and uuid or collection and name (and unit)";
+
+impl Layout {
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) naming the column that is missing, of the wrong type, or not expected.
+    pub(super) fn of(schema: &Schema, long: bool) -> Result<Self> {
+        let expected = if long { LONG } else { "time, value" };
+        let find = |name: &str| {
+            schema
+                .fields()
+                .iter()
+                .position(|field| field.name() == name)
+        };
+        let require = |name: &str| {
+            find(name).ok_or_else(|| {
+                invalid(format!(
+                    "column \"{name}\" is missing: columns are {expected}"
+                ))
+            })
+        };
+        let (time, value) = (require("time")?, require("value")?);
+        let key = if !long {
+            Key::None
+        } else if let Some(uuid) = find("uuid") {
+            Key::Uuid(uuid)
+        } else if find("collection").is_some() || find("name").is_some() {
+            Key::Named {
+                collection: require("collection")?,
+                name: require("name")?,
+                unit: find("unit"),
+            }
+        } else {
+            return Err(invalid(format!(
+                "no column says which stream a row belongs to: columns are {expected}"
+            )));
+        };
+        let layout = Self { time, value, key };
+        let known = layout.known();
+        for (position, field) in schema.fields().iter().enumerate() {
+            if !known.contains(&position) {
+                return Err(invalid(format!(
+                    "column \"{}\" is not expected here, or stands twice: columns are {expected}",
+                    field.name()
+                )));
+            }
+        }
+        layout.check_types(schema)?;
+        Ok(layout)
+    }
+
+    fn known(&self) -> Vec<usize> {
+        let mut known = vec![self.time, self.value];
+        match self.key {
+            Key::None => {}
+            Key::Uuid(uuid) => known.push(uuid),
+            Key::Named {
+                collection,
+                name,
+                unit,
+            } => {
+                known.extend([collection, name]);
+                known.extend(unit);
+            }
+        }
+        known
+    }
+
+    fn check_types(&self, schema: &Schema) -> Result<()> {
+        let check = |position: usize, fits: fn(&DataType) -> bool, expected: &str| {
+            let field = schema.field(position);
+            if fits(field.data_type()) {
+                return Ok(());
+            }
+            Err(invalid(format!(
+                "column \"{}\" is {}: it takes {expected}",
+                field.name(),
+                field.data_type()
+            )))
+        };
+        check(
+            self.time,
+            is_time,
+            "a timestamp, or int64 nanoseconds since 1970",
+        )?;
+        check(
+            self.value,
+            is_number,
+            "float64, or another number without decimals to lose",
+        )?;
+        match self.key {
+            Key::None => Ok(()),
+            Key::Uuid(uuid) => check(
+                uuid,
+                |kind| is_text(kind) || *kind == DataType::FixedSizeBinary(16),
+                "text, or 16 bytes",
+            ),
+            Key::Named {
+                collection,
+                name,
+                unit,
+            } => [Some(collection), Some(name), unit]
+                .into_iter()
+                .flatten()
+                .try_for_each(|position| check(position, is_text, "text")),
+        }
+    }
+
+    /// The times of `batch` in nanoseconds; `first` is the number of its first row, for errors.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) naming the row that is null or outside BTrDB's time.
+    pub(super) fn times(&self, batch: &RecordBatch, first: u64) -> Result<ScalarBuffer<i64>> {
+        let column = batch.column(self.time);
+        check_nulls("time", column, first)?;
+        let times = match column.data_type() {
+            DataType::Timestamp(TimeUnit::Second, _) => {
+                scaled::<TimestampSecondType>(column, 1_000_000_000)
+            }
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                scaled::<TimestampMillisecondType>(column, 1_000_000)
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                scaled::<TimestampMicrosecondType>(column, 1_000)
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => column
+                .as_primitive::<TimestampNanosecondType>()
+                .values()
+                .clone(),
+            _ => column.as_primitive::<Int64Type>().values().clone(),
+        };
+        let outside = times
+            .iter()
+            .position(|time| !(MIN_TIME..=MAX_POINT_TIME).contains(time));
+        match outside {
+            None => Ok(times),
+            Some(row) => Err(Error::invalid(format!(
+                "column \"time\", row {}: the time is outside BTrDB's, which goes from {MIN_TIME} ns to {MAX_POINT_TIME} ns \
+                 (1933-06-20 to 2079-08-08)",
+                first + row as u64
+            ))
+            .with_code(Code::InvalidTimeRange)),
+        }
+    }
+
+    /// The values of `batch`. Integers beyond 2^53 are rounded to the nearest float64.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) naming the row that is null, NaN or infinite.
+    pub(super) fn values(&self, batch: &RecordBatch, first: u64) -> Result<ScalarBuffer<f64>> {
+        let column = batch.column(self.value);
+        check_nulls("value", column, first)?;
+        let column = cast_to("value", column, &DataType::Float64)?;
+        let values = column.as_primitive::<Float64Type>().values().clone();
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(row) => {
+                let what = if values[row].is_nan() {
+                    "NaN"
+                } else {
+                    "infinite"
+                };
+                Err(Error::invalid(format!(
+                    "column \"value\", row {}: the value is {what}, which BTrDB does not store",
+                    first + row as u64
+                ))
+                .with_code(Code::BadValue))
+            }
+        }
+    }
+
+    /// The streams of the rows of `batch`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) naming the column and row that is null.
+    pub(super) fn keys(&self, batch: &RecordBatch, first: u64) -> Result<Keys> {
+        let text = |name: &str, position: usize, nullable: bool| {
+            let column = batch.column(position);
+            if !nullable {
+                check_nulls(name, column, first)?;
+            }
+            let column = cast_to(name, column, &DataType::Utf8)?;
+            Ok::<_, Error>(column.as_string::<i32>().clone())
+        };
+        match self.key {
+            Key::None => Ok(Keys::None),
+            Key::Uuid(position) => {
+                let column = batch.column(position);
+                check_nulls("uuid", column, first)?;
+                match column.as_fixed_size_binary_opt() {
+                    Some(bytes) => Ok(Keys::Bytes(bytes.clone())),
+                    None => Ok(Keys::Text(text("uuid", position, false)?)),
+                }
+            }
+            Key::Named {
+                collection,
+                name,
+                unit,
+            } => Ok(Keys::Named {
+                collection: text("collection", collection, false)?,
+                name: text("name", name, false)?,
+                unit: unit.map(|unit| text("unit", unit, true)).transpose()?,
+            }),
+        }
+    }
+}
+
+/// Nanoseconds, saturating: what overflows is outside BTrDB's time, and refused for that.
+fn scaled<T: ArrowTimestampType>(column: &ArrayRef, nanoseconds: i64) -> ScalarBuffer<i64> {
+    let times: &PrimitiveArray<T> = column.as_primitive();
+    times
+        .values()
+        .iter()
+        .map(|time| time.saturating_mul(nanoseconds))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+fn cast_to(name: &str, column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    if column.data_type() == to {
+        return Ok(Arc::clone(column));
+    }
+    cast(column, to)
+        .map_err(|error| invalid(format!("column \"{name}\" cannot be read as {to}: {error}")))
+}
+
+fn check_nulls(name: &str, column: &ArrayRef, first: u64) -> Result<()> {
+    // Logical: a dictionary's values may be null where its keys are not.
+    let Some(nulls) = column
+        .logical_nulls()
+        .filter(|nulls| nulls.null_count() > 0)
+    else {
+        return Ok(());
+    };
+    let row = nulls.iter().position(|valid| !valid).unwrap_or_default();
+    Err(invalid(format!(
+        "column \"{name}\", row {}: the value is null",
+        first + row as u64
+    )))
+}
+
+fn is_time(kind: &DataType) -> bool {
+    matches!(kind, DataType::Timestamp(_, _) | DataType::Int64)
+}
+
+fn is_number(kind: &DataType) -> bool {
+    kind.is_integer()
+        || matches!(
+            kind,
+            DataType::Float16 | DataType::Float32 | DataType::Float64
+        )
+}
+
+fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::invalid(message).with_code(Code::InvalidParameter)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Float32Array, Float64Array, Int64Array, TimestampMillisecondArray};
+    use arrow::datatypes::Field;
+
+    use super::*;
+
+    fn batch(columns: &[(&str, ArrayRef)]) -> RecordBatch {
+        RecordBatch::try_from_iter(columns.iter().cloned()).expect("columns of one length")
+    }
+
+    fn ints(values: &[i64]) -> ArrayRef {
+        Arc::new(Int64Array::from(values.to_vec()))
+    }
+
+    #[test]
+    fn units_and_narrow_numbers_become_nanoseconds_and_doubles() {
+        let millis = TimestampMillisecondArray::from(vec![1, -2]).with_timezone("Europe/Berlin");
+        let batch = batch(&[
+            ("value", Arc::new(Float32Array::from(vec![0.5, 2.0]))),
+            ("time", Arc::new(millis)),
+        ]);
+        let layout = Layout::of(batch.schema_ref(), false).expect("in any order");
+        assert_eq!(
+            &layout.times(&batch, 0).expect("valid")[..],
+            [1_000_000, -2_000_000]
+        );
+        assert_eq!(&layout.values(&batch, 0).expect("valid")[..], [0.5, 2.0]);
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_are_named() {
+        let time = ("time", ints(&[1]));
+        let value = ("value", ints(&[1]));
+        for (columns, long, named) in [
+            (vec![time.clone()], false, "\"value\" is missing"),
+            (
+                vec![time.clone(), value.clone(), ("extra", ints(&[1]))],
+                false,
+                "\"extra\"",
+            ),
+            (vec![time.clone(), value.clone()], true, "which stream"),
+            (
+                vec![time.clone(), value.clone(), ("name", ints(&[1]))],
+                true,
+                "\"collection\" is missing",
+            ),
+            (
+                vec![time.clone(), value.clone(), ("uuid", ints(&[1]))],
+                true,
+                "\"uuid\" is Int64",
+            ),
+        ] {
+            let error =
+                Layout::of(batch(&columns).schema_ref(), long).expect_err("must be refused");
+            assert!(error.message().contains(named), "{error}");
+        }
+        let twice = Schema::new(vec![
+            Field::new("time", DataType::Int64, false),
+            Field::new("value", DataType::Int64, false),
+            Field::new("value", DataType::Int64, false),
+        ]);
+        assert!(Layout::of(&twice, false).is_err());
+    }
+
+    #[test]
+    fn rows_that_cannot_be_stored_are_numbered_over_the_whole_put() {
+        let good = ints(&[1, 2]);
+        let nulls: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+        let nan: ArrayRef = Arc::new(Float64Array::from(vec![1.0, f64::NAN]));
+        let late: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![1, i64::MAX]));
+        for (time, value, named) in [
+            (&nulls, &good, "\"time\", row 101"),
+            (&late, &good, "\"time\", row 101"),
+            (&good, &nulls, "\"value\", row 101"),
+            (&good, &nan, "\"value\", row 101"),
+        ] {
+            let batch = batch(&[("time", Arc::clone(time)), ("value", Arc::clone(value))]);
+            let layout = Layout::of(batch.schema_ref(), false).expect("types fit");
+            let error = layout
+                .times(&batch, 100)
+                .map(drop)
+                .and_then(|()| layout.values(&batch, 100).map(drop))
+                .expect_err("must be refused");
+            assert!(error.message().contains(named), "{error}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Tickets and statement handles: a statement with everything it takes to run it.
+
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::Message;
+use uuid::Uuid;
+
+use super::Shared;
+use super::seal::Purpose;
+use crate::error::{Error, Result};
+use crate::model::{MergePolicy, Snapshot, StreamId, Version};
+use crate::query::SessionOptions;
+
+const PIN_BYTES: usize = 16 + 8;
+
+/// A statement as a prepared statement's handle carries it.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Prepared {
+    /// The text.
+    #[prost(string, tag = "1")]
+    pub(super) sql: String,
+    /// Bound values: an IPC stream of one row; empty is none.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) parameters: Bytes,
+    /// The transaction it belongs to; empty is none.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(super) transaction: Bytes,
+}
+
+/// A statement as a ticket carries it: what to run, and what it reads and how.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Ticket {
+    /// The text; empty if the statement was a `SET`, which ran when the ticket was given out.
+    #[prost(string, tag = "1")]
+    pub(super) sql: String,
+    /// Bound values, as in [`Prepared`].
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) parameters: Bytes,
+    #[prost(bool, tag = "3")]
+    pushdown: bool,
+    #[prost(string, tag = "4")]
+    merge: String,
+    #[prost(uint64, optional, tag = "5")]
+    commit: Option<u64>,
+    /// 16 bytes of uuid and 8 of version (BE) for each pin.
+    #[prost(bytes = "bytes", tag = "6")]
+    pins: Bytes,
+}
+
+impl Ticket {
+    /// For `sql` with these bound values, read under `session`.
+    pub(super) fn new(sql: String, parameters: Bytes, session: &SessionOptions) -> Self {
+        let mut pins = BytesMut::with_capacity(session.pins.len() * PIN_BYTES);
+        for (stream, version) in &session.pins {
+            pins.put_slice(stream.0.as_bytes());
+            pins.put_u64(version.0);
+        }
+        Self {
+            sql,
+            parameters,
+            pushdown: session.pushdown,
+            merge: session.merge.as_str().to_owned(),
+            commit: match session.snapshot {
+                Snapshot::Latest => None,
+                Snapshot::Commit(commit) => Some(commit),
+            },
+            pins: pins.freeze(),
+        }
+    }
+
+    /// What the statement reads and how.
+    pub(super) fn session(&self) -> Result<SessionOptions> {
+        let mut pins = self.pins.clone();
+        let mut pinned = Vec::with_capacity(pins.len() / PIN_BYTES);
+        while pins.remaining() >= PIN_BYTES {
+            let mut id = [0; 16];
+            pins.copy_to_slice(&mut id);
+            pinned.push((StreamId(Uuid::from_bytes(id)), Version(pins.get_u64())));
+        }
+        Ok(SessionOptions {
+            pushdown: self.pushdown,
+            merge: self.merge.parse::<MergePolicy>()?,
+            snapshot: self.commit.map_or(Snapshot::Latest, Snapshot::Commit),
+            pins: pinned,
+        })
+    }
+}
+
+impl Shared {
+    /// The ticket sealed, and when it expires, in seconds since 1970.
+    pub(super) fn seal_ticket(&self, ticket: &Ticket) -> (Bytes, i64) {
+        self.seal_message(Purpose::Ticket, ticket, self.settings.ticket_lifetime)
+    }
+
+    /// # Errors
+    /// Those of [`Seal::open`](super::seal::Seal::open).
+    pub(super) fn open_ticket(&self, sealed: &Bytes) -> Result<Ticket> {
+        self.open_message(Purpose::Ticket, sealed)
+    }
+
+    pub(super) fn seal_prepared(&self, prepared: &Prepared) -> Bytes {
+        let lifetime = self.settings.statement_lifetime;
+        self.seal_message(Purpose::Prepared, prepared, lifetime).0
+    }
+
+    /// # Errors
+    /// Those of [`Seal::open`](super::seal::Seal::open).
+    pub(super) fn open_prepared(&self, sealed: &Bytes) -> Result<Prepared> {
+        self.open_message(Purpose::Prepared, sealed)
+    }
+
+    fn seal_message(
+        &self,
+        purpose: Purpose,
+        message: &impl Message,
+        lifetime: Duration,
+    ) -> (Bytes, i64) {
+        self.seal.seal(purpose, &message.encode_to_vec(), lifetime)
+    }
+
+    fn open_message<M: Message + Default>(&self, purpose: Purpose, sealed: &Bytes) -> Result<M> {
+        let payload = self.seal.open(purpose, sealed)?;
+        // Signed and yet unreadable: another build with the same key.
+        M::decode(payload).map_err(|error| {
+            Error::invalid("the signed bytes are of another version of this program")
+                .with_source(error)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_survive_the_ticket() {
+        let session = SessionOptions {
+            pushdown: false,
+            merge: MergePolicy::Retain,
+            snapshot: Snapshot::Commit(7),
+            pins: vec![
+                (StreamId(Uuid::from_u128(1)), Version(11)),
+                (StreamId(Uuid::from_u128(2)), Version(u64::MAX)),
+            ],
+        };
+        let ticket = Ticket::new("select 1".into(), Bytes::new(), &session);
+        let ticket = Ticket::decode(Bytes::from(ticket.encode_to_vec())).expect("our own bytes");
+        assert_eq!(ticket.session().expect("our own session"), session);
+    }
+}

@@ -1,0 +1,204 @@
+//! Serving: decode, call, encode, and nothing else.
+//!
+//! The caller binds the listeners and says when to stop; [`run`] serves them until then and drains. Each protocol is a folder
+//! of its own: [`flight`] speaks Arrow Flight and Flight SQL.
+//!
+//! Nothing here knows which backend it serves, plans SQL, or decides what a request means: that is `query` and below.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+#[cfg(unix)]
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tonic::transport::server::{Router, TcpIncoming};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::query::Gateway;
+
+pub mod flight;
+
+/// HTTP/2 flow-control window of a call and of a connection: large enough that a fast reader never waits for an update.
+const WINDOW_BYTES: u32 = 16 << 20;
+
+/// Largest HTTP/2 frame that a client may send: fewer system calls for each megabyte put.
+const FRAME_BYTES_MAX: u32 = 1 << 20;
+
+/// A socket that was bound by the caller.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket, for clients on this machine: about half the cost of loopback TCP.
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Self {
+        Self::Unix(listener)
+    }
+}
+
+/// How to serve. Plain data, with defaults that suit one process.
+#[derive(Clone)]
+pub struct ServeSettings {
+    /// Signs tickets and statement handles; none is a random key of this process. Replicas behind one address share a key, so that
+    /// each can serve what another gave out.
+    pub ticket_key: Option<[u8; 32]>,
+    /// How long a ticket can be redeemed.
+    pub ticket_lifetime: Duration,
+    /// How long a prepared statement can be executed.
+    pub statement_lifetime: Duration,
+    /// Transactions open at a time.
+    pub transaction_count_max: usize,
+    /// A transaction unused for so long ends by itself.
+    pub transaction_idle_max: Duration,
+    /// Largest message that a client may send.
+    pub message_bytes_max: usize,
+    /// How long calls in flight may take once shutdown began.
+    pub drain: Duration,
+    /// Tells the time of day, for the expiry of tickets.
+    pub clock: Clock,
+}
+
+/// Tells the time of day.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+impl Default for ServeSettings {
+    fn default() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the default clock is the system's; tests put their own in its place"
+        )]
+        let clock: Clock = Arc::new(SystemTime::now);
+        Self {
+            ticket_key: None,
+            ticket_lifetime: Duration::from_secs(60 * 60),
+            statement_lifetime: Duration::from_secs(24 * 60 * 60),
+            transaction_count_max: 16 * 1024,
+            transaction_idle_max: Duration::from_secs(24 * 60 * 60),
+            message_bytes_max: 128 << 20,
+            drain: Duration::from_secs(10),
+            clock,
+        }
+    }
+}
+
+/// Without the key: settings end up in logs.
+impl fmt::Debug for ServeSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServeSettings")
+            .field("ticket_key", &self.ticket_key.map(|_| "set"))
+            .field("ticket_lifetime", &self.ticket_lifetime)
+            .field("statement_lifetime", &self.statement_lifetime)
+            .field("transaction_count_max", &self.transaction_count_max)
+            .field("transaction_idle_max", &self.transaction_idle_max)
+            .field("message_bytes_max", &self.message_bytes_max)
+            .field("drain", &self.drain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves `listeners` until `shutdown` is ready, then lets calls in flight finish for at most `settings.drain`.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] if a listener fails; the others are shut down first.
+pub async fn run(
+    listeners: Vec<impl Into<Listener>>,
+    gateway: Gateway,
+    settings: ServeSettings,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let drain = settings.drain;
+    let router = router(gateway, settings)?;
+    let (stop, stopped) = watch::channel(false);
+    let mut servers = JoinSet::new();
+    for listener in listeners {
+        servers.spawn(serve(listener.into(), router.clone(), stopped.clone()));
+    }
+    let mut outcome = Ok(());
+    // Cancel safe: joining the next server and waiting for the signal both lose nothing when dropped.
+    tokio::select! {
+        () = shutdown => tracing::info!("shutting down"),
+        ended = servers.join_next() => outcome = flatten(ended),
+    }
+    stop.send_replace(true);
+    let drained = tokio::time::timeout(drain, async {
+        while let Some(ended) = servers.join_next().await {
+            let ended = flatten(Some(ended));
+            if outcome.is_ok() {
+                outcome = ended;
+            }
+        }
+        outcome
+    })
+    .await;
+    match drained {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            tracing::warn!(?drain, "calls still in flight were cut off");
+            Ok(())
+        }
+    }
+}
+
+fn router(gateway: Gateway, settings: ServeSettings) -> Result<Router> {
+    let flight = flight::service(gateway, settings)?;
+    Ok(Server::builder()
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
+        // Clients that vanish without a goodbye must not keep their queries running.
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .add_service(flight))
+}
+
+async fn serve(
+    listener: Listener,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<()> {
+    let stop = async move {
+        // An error means that `run` is gone, which is a reason to stop as well.
+        let _gone = stopped.wait_for(|stop| *stop).await;
+    };
+    match listener {
+        Listener::Tcp(listener) => {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            router.serve_with_incoming_shutdown(incoming, stop).await
+        }
+        #[cfg(unix)]
+        Listener::Unix(listener) => {
+            let incoming = UnixListenerStream::new(listener);
+            router.serve_with_incoming_shutdown(incoming, stop).await
+        }
+    }
+    .map_err(|error| Error::new(ErrorKind::Unavailable, "a listener failed").with_source(error))
+}
+
+fn flatten(ended: Option<std::result::Result<Result<()>, tokio::task::JoinError>>) -> Result<()> {
+    match ended {
+        None => Err(Error::invalid("there is nothing to listen on")),
+        Some(Ok(outcome)) => outcome,
+        Some(Err(error)) => {
+            Err(Error::internal("a listener's task ended early")
+                .with_source(io::Error::other(error)))
+        }
+    }
+}
