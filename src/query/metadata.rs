@@ -210,7 +210,7 @@ impl StreamsRead {
                 time_column(TimestampNanosecondArray::from(times))
             }
             StreamColumn::Latest => {
-                let times = self.nearest(MAX_TIME, Direction::Backward).await?;
+                let times = self.nearest(MAX_TIME - 1, Direction::Backward).await?;
                 time_column(TimestampNanosecondArray::from(times))
             }
         })
