@@ -69,12 +69,15 @@ fn time_predicate(random: &mut StdRng, depth: u32) -> String {
         };
     }
     let operator = pick(random, &["<", "<=", ">", ">=", ">=", "<", "=", "<>"]);
+    // DataFusion 55.2 drops a sort on a column whose cast equals a constant, so that the plain side would be the wrong one:
+    // https://github.com/apache/datafusion/issues/25523.
+    let cast_operator = if operator == "=" { "<=" } else { operator };
     match random.random_range(0..10) {
         0 => format!("time BETWEEN {} AND {}", time(random), time(random)),
-        1 => format!("CAST(time AS DATE) {operator} DATE '2024-01-01'"),
+        1 => format!("CAST(time AS DATE) {cast_operator} DATE '2024-01-01'"),
         2 => format!("date_trunc('minute', time) {operator} {}", time(random)),
         3 => format!(
-            "arrow_cast(time, 'Timestamp(Second, None)') {operator} arrow_cast({}, 'Timestamp(Second, None)')",
+            "arrow_cast(time, 'Timestamp(Second, None)') {cast_operator} arrow_cast({}, 'Timestamp(Second, None)')",
             time(random)
         ),
         4 => format!("{} {operator} time", time(random)),

@@ -6,6 +6,8 @@
 //!     TableScan(a stream, raw_values(), points)
 //! ```
 //!
+//! The keys are `date_bin`, `date_trunc`, and over `points` what tells streams apart.
+//!
 //! A table scan and no extension node: limits and projections go into a scan for nothing. First of all rules, so that the rest
 //! of planning sees two nodes, where the plan would otherwise be split, repartitioned and sorted. All of an aggregate goes down
 //! or none: what is not understood here stays as it was.
