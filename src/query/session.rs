@@ -106,12 +106,12 @@ impl ExtensionOptions for ShownSettings {
     fn entries(&self) -> Vec<ConfigEntry> {
         vec![
             ConfigEntry {
-                key: "pushdown".to_owned(),
+                key: PUSHDOWN.to_owned(),
                 value: Some(self.pushdown.to_string()),
                 description: "whether work goes down into the store",
             },
             ConfigEntry {
-                key: "merge".to_owned(),
+                key: MERGE.to_owned(),
                 value: Some(self.merge.as_str().to_owned()),
                 description: "what becomes of inserted points whose time is taken: never, equal, retain, replace",
             },
