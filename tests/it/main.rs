@@ -1,9 +1,9 @@
 //! The integration tests: one binary, because linking DataFusion once is enough.
 
 mod cli;
-mod deploy;
-mod layers;
-mod flight;
 mod conformance;
+mod deploy;
+mod flight;
+mod layers;
 mod model;
 mod sql;
