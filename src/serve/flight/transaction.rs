@@ -5,11 +5,10 @@
 //! live in this process, and one that nobody uses ends by itself.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::backend::Backend;
@@ -50,7 +49,10 @@ impl Transactions {
     /// # Errors
     /// [`ErrorKind::Exhausted`] if too many are open.
     pub(super) fn begin(&self) -> Result<Bytes> {
-        let now = Instant::now();
+        self.begin_at(Instant::now())
+    }
+
+    fn begin_at(&self, now: Instant) -> Result<Bytes> {
         let mut open = self.open.lock();
         if open.len() >= self.count_max {
             open.retain(|_, transaction| now.duration_since(transaction.used) <= self.idle_max);
@@ -151,8 +153,16 @@ impl Transactions {
     }
 
     fn with<T>(&self, id: &[u8], act: impl FnOnce(&mut Transaction) -> T) -> Result<T> {
+        self.with_at(Instant::now(), id, act)
+    }
+
+    fn with_at<T>(
+        &self,
+        now: Instant,
+        id: &[u8],
+        act: impl FnOnce(&mut Transaction) -> T,
+    ) -> Result<T> {
         let id = parse(id).ok_or_else(unknown)?;
-        let now = Instant::now();
         let mut open = self.open.lock();
         let transaction = open.get_mut(&id).ok_or_else(unknown)?;
         if now.duration_since(transaction.used) > self.idle_max {
@@ -179,25 +189,23 @@ fn unknown() -> Error {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn idle_transactions_end_and_make_room() {
+    #[test]
+    fn idle_transactions_end_and_make_room() {
         let transactions = Transactions::new(1, Duration::from_secs(60));
-        let first = transactions.begin().expect("room for one");
-        assert_eq!(
-            transactions.begin().expect_err("full").kind(),
-            ErrorKind::Exhausted
-        );
-        tokio::time::advance(Duration::from_secs(61)).await;
-        let second = transactions.begin().expect("the idle one made room");
-        let error = transactions
-            .set(&first, "btrdb.pushdown", "false")
-            .expect_err("ended");
-        assert_eq!(error.kind(), ErrorKind::NotFound);
-        transactions.end(&second).expect("open");
-        assert_eq!(
-            transactions.end(&second).expect_err("ended").kind(),
-            ErrorKind::NotFound
-        );
+        let start = Instant::now();
+        let first = transactions.begin_at(start).expect("room for one");
+        let full = transactions.begin_at(start).expect_err("full");
+        assert_eq!(full.kind(), ErrorKind::Exhausted);
+        let later = start + Duration::from_secs(61);
+        let idle = transactions.with_at(later, &first, |_| ());
+        assert_eq!(idle.expect_err("ended").kind(), ErrorKind::NotFound);
+        let second = transactions.begin_at(later).expect("room again");
+        let later = later + Duration::from_secs(61);
+        transactions
+            .begin_at(later)
+            .expect("the idle one made room");
+        let gone = transactions.end(&second).expect_err("ended");
+        assert_eq!(gone.kind(), ErrorKind::NotFound);
         assert!(transactions.end(b"garbage").is_err());
     }
 }
