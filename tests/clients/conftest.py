@@ -23,10 +23,10 @@ POINTS = pa.schema([pa.field("time", UTC, False), pa.field("value", pa.float64()
 class Server:
     """A server process on a port of its own, its data in memory."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *flags):
         self.lines = []
         self.process = subprocess.Popen(
-            [BINARY, "serve", "--listen", "127.0.0.1:0", "--data", "memory:"],
+            [BINARY, "serve", "--listen", "127.0.0.1:0", "--data", "memory:", *flags],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
