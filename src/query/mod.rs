@@ -86,7 +86,7 @@ pub struct Gateway {
 struct Shared {
     backend: Arc<dyn Backend>,
     settings: GatewaySettings,
-    state: SessionState,
+    state: Arc<SessionState>,
 }
 
 /// How many of the hungriest consumers an out-of-memory message names.
@@ -120,7 +120,7 @@ impl Gateway {
             shared: Arc::new(Shared {
                 backend,
                 settings,
-                state,
+                state: Arc::new(state),
             }),
         })
     }
@@ -151,7 +151,7 @@ impl Gateway {
             partitions: self.shared.settings.target_partitions,
         };
         let planner = Planner {
-            state: self.shared.state.clone(),
+            state: Arc::clone(&self.shared.state),
             frame: Arc::new(frame),
             shown: ShownSettings {
                 pushdown: session.pushdown,

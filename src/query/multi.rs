@@ -19,7 +19,7 @@ use super::filter::time_set;
 use super::points::{Group, ShownSnapshot, time_column, time_type};
 use super::scan::{Read, ScanExec, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
-use super::table::{NamedStream, accepted_times, exact_if, is_time_column};
+use super::table::{NamedStream, accepted_times, exact_if, is_time_column, not_accepted};
 use crate::model::{Direction, MultiQuery, TimeRange};
 
 /// Some streams as one wide table: `time`, and a column for each, null where it has no point.
@@ -99,7 +99,9 @@ impl TableProvider for MultiTable {
         let read = MultiRead {
             frame: Arc::clone(&self.frame),
             streams: Arc::new(Group::of(&streams)),
-            range: accepted_times(filters).single_range().flatten(),
+            range: accepted_times(filters)?
+                .single_range()
+                .ok_or_else(|| not_accepted(filters))?,
             schema: Arc::new(self.schema.project(&columns)?),
             columns,
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as Parsed;
+use datafusion::sql::sqlparser::ast::Statement as Sql;
 
 use super::arguments::stream_arguments;
 use super::catalog::Catalogs;
@@ -18,7 +19,7 @@ use crate::error::Result;
 /// What planning a statement takes, and planning it again when parameters are bound.
 #[derive(Clone, Debug)]
 pub(super) struct Planner {
-    pub(super) state: SessionState,
+    pub(super) state: Arc<SessionState>,
     pub(super) frame: Arc<Frame>,
     pub(super) shown: ShownSettings,
 }
@@ -27,7 +28,7 @@ impl Planner {
     pub(super) async fn plan(self, parsed: Parsed) -> Result<Statement> {
         let wanted = self.wanted(&parsed)?;
         let names = Arc::new(Names::resolve(Arc::clone(&self.frame), wanted).await?);
-        let state = self.state_over(&names);
+        let state = Arc::new(self.state_over(&names));
         let plan: LogicalPlan = state
             .statement_to_plan(parsed.clone())
             .await
@@ -41,6 +42,7 @@ impl Planner {
             .state
             .resolve_table_references(parsed)
             .map_err(from_datafusion)?;
+        let shows_tables = shows_tables(parsed);
         let mut wanted = Wanted {
             arguments: stream_arguments(&self.state, parsed),
             ..Wanted::default()
@@ -56,9 +58,9 @@ impl Planner {
             }
             let resolved = reference.resolve(CATALOG, PUBLIC);
             if *resolved.schema == *INFORMATION_SCHEMA {
-                // Settings and functions can be shown without knowing every stream.
-                wanted.listing |=
-                    ["tables", "columns", "schemata", "views"].contains(&resolved.table.as_ref());
+                wanted.listing |= shows_tables
+                    && ["tables", "columns", "schemata", "views"]
+                        .contains(&resolved.table.as_ref());
             } else {
                 wanted.tables.push(resolved);
             }
@@ -68,7 +70,7 @@ impl Planner {
 
     /// A clone of the shared state that sees the names of one statement: cheap, where a new session would not be.
     fn state_over(&self, names: &Arc<Names>) -> SessionState {
-        let mut state = self.state.clone();
+        let mut state = SessionState::clone(&self.state);
         state.mark_start_execution();
         state.register_catalog_list(Arc::new(Catalogs(Arc::clone(names))));
         for function in Function::ALL {
@@ -81,5 +83,17 @@ impl Planner {
         let options = state.config_mut().options_mut();
         options.extensions.insert(self.shown.clone());
         state
+    }
+}
+
+/// Whether what a statement shows may be tables: SHOW of a setting refers to all of the information schema, and needs none of
+/// the streams.
+fn shows_tables(parsed: &Parsed) -> bool {
+    match parsed {
+        Parsed::Statement(sql) => !matches!(
+            sql.as_ref(),
+            Sql::ShowVariable { .. } | Sql::ShowFunctions { .. }
+        ),
+        _ => true,
     }
 }

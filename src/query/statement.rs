@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 pub struct Statement {
     parsed: Parsed,
     planner: Planner,
-    state: SessionState,
+    state: Arc<SessionState>,
     plan: LogicalPlan,
     schema: SchemaRef,
     parameters: SchemaRef,
@@ -39,7 +39,7 @@ impl Statement {
     pub(super) fn new(
         parsed: Parsed,
         planner: Planner,
-        state: SessionState,
+        state: Arc<SessionState>,
         plan: LogicalPlan,
     ) -> Result<Self> {
         check_reads(&plan)?;

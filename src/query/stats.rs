@@ -134,6 +134,7 @@ impl fmt::Display for StatRead {
                 "AlignedWindows"
             }
             Cuts::Every { .. } => "Windows",
+            Cuts::At(cuts) if cuts.len() > 2 => "Windows",
             Cuts::At(_) => "Statistics",
         };
         let streams = ShownStreams {
@@ -143,7 +144,7 @@ impl fmt::Display for StatRead {
         let ranges = ShownRanges(self.range.as_slice());
         let snapshot = ShownSnapshot(self.frame.snapshot);
         write!(f, "{operation}, {streams}, {ranges}, {snapshot}")?;
-        if matches!(self.cuts, Cuts::Every { .. }) {
+        if operation != "Statistics" {
             write!(f, ", {}", self.cuts)?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Column;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -53,10 +53,22 @@ pub(super) fn exact_if(
         .collect()
 }
 
-/// The times that all of `filters` allow. They were promised to be understood when they were accepted.
-pub(super) fn accepted_times(filters: &[Expr]) -> TimeSet {
+/// The times that all of `filters` allow.
+///
+/// # Errors
+/// Internal for a predicate that was never accepted: DataFusion dropped it from the plan, so passing over it would add rows.
+pub(super) fn accepted_times(filters: &[Expr]) -> Result<TimeSet> {
     let times = filters.iter().filter(|filter| !is_about_streams(filter));
-    time_set_of_all(times, &is_time_column).unwrap_or_else(TimeSet::all)
+    time_set_of_all(times, &is_time_column).ok_or_else(|| not_accepted(filters))
+}
+
+/// The defect of a scan that was handed a predicate which it had not taken over.
+pub(super) fn not_accepted(filters: &[Expr]) -> DataFusionError {
+    let filters: Vec<String> = filters.iter().map(ToString::to_string).collect();
+    DataFusionError::Internal(format!(
+        "a scan was given predicates that it did not accept: {}",
+        filters.join(", ")
+    ))
 }
 
 /// The columns asked for, of all there are.
@@ -118,7 +130,7 @@ impl TableProvider for StreamTable {
         let read = PointRead::new(
             Arc::clone(&self.frame),
             vec![stream],
-            accepted_times(filters).ranges(),
+            accepted_times(filters)?.ranges(),
             project(&PointColumn::OF_STREAM, projection),
         );
         Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
@@ -179,7 +191,7 @@ impl TableProvider for PointsTable {
         let read = PointRead::new(
             Arc::clone(&self.frame),
             streams,
-            accepted_times(filters).ranges(),
+            accepted_times(filters)?.ranges(),
             project(&PointColumn::OF_ALL, projection),
         );
         Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))

@@ -9,14 +9,13 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::filter::{TimeSet, time_set};
+use super::filter::time_set;
 use super::points::Group;
 use super::scan::ScanExec;
 use super::session::Frame;
 use super::stats::{Grouping, StatColumn, StatRead};
-use super::table::{NamedStream, accepted_times, exact_if, is_time_column, project};
-use crate::model::time::MIN_TIME;
-use crate::model::{Cuts, TimeRange};
+use super::table::{NamedStream, accepted_times, exact_if, is_time_column, not_accepted, project};
+use crate::model::{Cuts, TimeRange, Timestamp};
 
 /// The windows of one stream on one grid.
 #[derive(Debug)]
@@ -75,7 +74,10 @@ impl TableProvider for WindowsTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let range = whole_windows(&accepted_times(filters), self.origin, self.width);
+        let starts = accepted_times(filters)?
+            .interval()
+            .ok_or_else(|| not_accepted(filters))?;
+        let range = starts.and_then(|starts| whole_windows(starts, self.origin, self.width));
         let stream = (
             Arc::clone(&self.stream.descriptor),
             self.stream.read(&self.frame),
@@ -100,11 +102,13 @@ impl TableProvider for WindowsTable {
     }
 }
 
-/// The range of the windows whose *starts* are in `starts`, whole: a condition on the start never changes what is in a
-/// window.
-fn whole_windows(starts: &TimeSet, origin: i64, width: u64) -> Option<TimeRange> {
-    // Sets of several intervals were not accepted, and stay with DataFusion.
-    let (first, last) = starts.interval().flatten()?;
+/// The range of the windows whose *starts* lie between `first` and `last`, both inside: whole windows, because a condition on
+/// the start never changes what is in a window.
+fn whole_windows(
+    (first, last): (Timestamp, Timestamp),
+    origin: i64,
+    width: u64,
+) -> Option<TimeRange> {
     let (origin, width) = (i128::from(origin), i128::from(width));
     let floor = |time: i128| origin + (time - origin).div_euclid(width) * width;
     let first = floor(i128::from(first) + width - 1);
@@ -114,7 +118,6 @@ fn whole_windows(starts: &TimeSet, origin: i64, width: u64) -> Option<TimeRange>
         i128::from(TimeRange::ALL.end),
     );
     let range = TimeRange::new(first.clamp(min, max) as i64, end.clamp(min, max) as i64);
-    debug_assert!(range.start >= MIN_TIME);
     (!range.is_empty()).then_some(range)
 }
 
@@ -124,10 +127,12 @@ mod tests {
     use datafusion::logical_expr::{col, lit};
 
     use super::*;
-    use crate::model::time::MAX_TIME;
+    use crate::model::time::{MAX_TIME, MIN_TIME};
 
-    fn starts(expr: &Expr) -> TimeSet {
-        time_set(expr, &is_time_column).expect("understood")
+    fn windows(starts: &Expr, origin: i64, width: u64) -> Option<TimeRange> {
+        let starts = time_set(starts, &is_time_column).expect("understood");
+        let interval = starts.interval().expect("one interval");
+        interval.and_then(|interval| whole_windows(interval, origin, width))
     }
 
     fn ns(time: i64) -> Expr {
@@ -139,25 +144,25 @@ mod tests {
 
     #[test]
     fn conditions_choose_windows_by_their_start() {
-        let from = starts(&col("time").gt_eq(ns(11)).and(col("time").lt(ns(30))));
+        let from = col("time").gt_eq(ns(11)).and(col("time").lt(ns(30)));
         assert_eq!(
-            whole_windows(&from, 0, 10),
+            windows(&from, 0, 10),
             Some(TimeRange::new(20, 30)),
             "the window at 10 starts too early, the one at 30 too late"
         );
-        let closed = starts(&col("time").between(ns(10), ns(30)));
-        assert_eq!(whole_windows(&closed, 0, 10), Some(TimeRange::new(10, 40)));
-        let between = starts(&col("time").between(ns(11), ns(19)));
-        assert_eq!(whole_windows(&between, 0, 10), None);
-        assert_eq!(whole_windows(&between, 5, 10), Some(TimeRange::new(15, 25)));
-        assert_eq!(whole_windows(&TimeSet::none(), 0, 10), None);
+        let closed = col("time").between(ns(10), ns(30));
+        assert_eq!(windows(&closed, 0, 10), Some(TimeRange::new(10, 40)));
+        let between = col("time").between(ns(11), ns(19));
+        assert_eq!(windows(&between, 0, 10), None);
+        assert_eq!(windows(&between, 5, 10), Some(TimeRange::new(15, 25)));
+        assert_eq!(windows(&lit(false), 0, 10), None);
     }
 
     #[test]
     fn everything_is_the_whole_domain() {
         for (origin, width) in [(0, 1), (7, 1 << 40), (0, 1 << 63)] {
             assert_eq!(
-                whole_windows(&TimeSet::all(), origin, width),
+                windows(&lit(true), origin, width),
                 Some(TimeRange::new(MIN_TIME, MAX_TIME))
             );
         }

@@ -15,4 +15,5 @@ mod deploy;
 mod flight;
 mod layers;
 mod model;
+mod pushdown;
 mod sql;

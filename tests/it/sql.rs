@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType};
+use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use btrdb_flight::backend::Backend;
@@ -15,16 +15,13 @@ use btrdb_flight::model::{InsertOptions, StreamDescriptor, StreamId, Tags, Versi
 use btrdb_flight::query::{Gateway, GatewaySettings, SessionOptions, from_datafusion};
 use datafusion::common::ScalarValue;
 use futures::TryStreamExt;
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 use uuid::Uuid;
 
-const SECOND: i64 = 1_000_000_000;
+pub(crate) const SECOND: i64 = 1_000_000_000;
 
 /// 2024-01-01T00:00:00Z.
-const NEW_YEAR: i64 = 1_704_067_200 * SECOND;
+pub(crate) const NEW_YEAR: i64 = 1_704_067_200 * SECOND;
 
 fn id(number: u128) -> StreamId {
     StreamId(Uuid::from_u128(number))
@@ -107,13 +104,13 @@ async fn fixture() -> Arc<dyn Backend> {
     engine
 }
 
-struct Fixture {
-    gateway: Gateway,
+pub(crate) struct Fixture {
+    pub(crate) gateway: Gateway,
     counts: Arc<Counts>,
 }
 
 impl Fixture {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let observed = Observed::new(fixture().await);
         let counts = observed.counts();
         let settings = GatewaySettings {
@@ -132,7 +129,7 @@ impl Fixture {
     }
 
     /// Rows of a statement; everything delivered has the schema that was declared.
-    async fn query_with(
+    pub(crate) async fn query_with(
         &self,
         sql: &str,
         session: &SessionOptions,

@@ -15,26 +15,25 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema};
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, ScalarValue, TableReference};
+use datafusion::common::{Column, DFSchema, TableReference};
 use datafusion::error::Result;
-use datafusion::functions::datetime::date_bin;
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
-use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
+use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
+use super::grid::grid;
 use crate::model::{Cuts, TimeRange};
 use crate::query::buckets::{BucketsTable, Source};
 use crate::query::filter::time_set_of_all;
-use crate::query::functions::nanos_of;
 use crate::query::points::Label;
 use crate::query::selection::is_about_streams;
 use crate::query::session::Frame;
@@ -230,45 +229,6 @@ fn key(expr: &Expr, range: Option<TimeRange>) -> Option<Key> {
         Expr::ScalarFunction(call) => grid(call, range).map(Key::Grid),
         _ => None,
     }
-}
-
-/// The grid of `date_bin(width, time [, origin])`, where it is one: widths in months are not, and where the function would
-/// overflow it answers NULL, which no window is named.
-fn grid(call: &ScalarFunction, range: Option<TimeRange>) -> Option<Cuts> {
-    if call.func != date_bin() {
-        return None;
-    }
-    let (width, time, origin) = match call.args.as_slice() {
-        [width, time] => (width, time, 0),
-        [
-            width,
-            time,
-            Expr::Literal(ScalarValue::TimestampNanosecond(Some(origin), _), _),
-        ] => (width, time, *origin),
-        _ => return None,
-    };
-    let Expr::Literal(
-        width @ (ScalarValue::IntervalMonthDayNano(_) | ScalarValue::IntervalDayTime(_)),
-        _,
-    ) = width
-    else {
-        return None;
-    };
-    // The function computes in 64 bits, so that a wider interval is its error to report.
-    let width = nanos_of(width).and_then(|nanos| i64::try_from(nanos).ok())?;
-    let cuts = Cuts::Every {
-        origin,
-        width: u64::try_from(width).ok().filter(|width| *width > 0)?,
-    };
-    let range = range.unwrap_or(TimeRange::ALL);
-    cuts.check(range).ok()?;
-    let fits = |time: i64| {
-        // Rounding towards the past subtracts another width at most, from a distance that is rounded towards the origin.
-        let distance = i128::from(time) - i128::from(origin);
-        let lowest = distance - i128::from(width);
-        i64::try_from(distance).is_ok() && i64::try_from(lowest).is_ok()
-    };
-    (is_time_column(time) && fits(range.start) && fits(range.end)).then_some(cuts)
 }
 
 /// The statistic that an aggregate asks for.
