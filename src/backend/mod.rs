@@ -67,6 +67,9 @@ pub trait Backend: fmt::Debug + fmt::Display + Send + Sync + 'static {
     async fn obliterate(&self, stream: StreamId) -> Result<()>;
 
     /// The names of collections that hold a stream and begin with `prefix`, ascending by bytes.
+    ///
+    /// # Errors
+    /// Code 407 for a prefix that no collection can have.
     async fn collections(&self, prefix: &str) -> Result<Vec<String>>;
 
     /// Which tag and annotation keys the streams of collections that begin with `prefix` use.

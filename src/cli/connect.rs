@@ -21,7 +21,7 @@ const WINDOW_BYTES: u32 = 8 << 20;
 /// Largest message taken from a server: one row of one batch can be wide.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
-/// A Flight client for the server at `address`: `grpc://HOST:PORT`, the port being 4410 when it is left out.
+/// A Flight client for the server at `address`: `grpc://HOST:PORT`, the port being 4410 when it is left out, or `unix:PATH`.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] for an address that is none, [`ErrorKind::Unavailable`] if no server answers there.
@@ -48,6 +48,12 @@ pub(super) async fn flight_client(address: &str) -> Result<FlightServiceClient<C
 }
 
 fn uri(address: &str) -> Result<String> {
+    if let Some(path) = address.strip_prefix("unix:") {
+        return match path.trim_start_matches('/') {
+            "" => Err(Error::invalid("\"unix:\" names no socket, use unix:PATH")),
+            _ => Ok(address.to_owned()),
+        };
+    }
     let (scheme, rest) = address.split_once("://").unwrap_or(("grpc", address));
     match scheme {
         "grpc" | "grpc+tcp" | "http" => {}
@@ -58,7 +64,7 @@ fn uri(address: &str) -> Result<String> {
         }
         _ => {
             return Err(Error::invalid(format!(
-                "\"{address}\": scheme \"{scheme}\" is unknown, use grpc://HOST:PORT"
+                "\"{address}\": scheme \"{scheme}\" is unknown, use grpc://HOST:PORT or unix:PATH"
             )));
         }
     }
@@ -111,10 +117,11 @@ mod tests {
             ("10.0.0.7", "http://10.0.0.7:4410"),
             ("grpc://[::1]", "http://[::1]:4410"),
             ("[::1]:99", "http://[::1]:99"),
+            ("unix:/run/btrdb.sock", "unix:/run/btrdb.sock"),
         ] {
             assert_eq!(uri(address).expect(address), expected);
         }
-        for address in ["grpc://", "ftp://a", "grpc://a/b"] {
+        for address in ["grpc://", "ftp://a", "grpc://a/b", "unix:"] {
             assert_eq!(uri(address).expect_err(address).kind(), ErrorKind::Invalid);
         }
         assert_eq!(

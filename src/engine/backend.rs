@@ -9,6 +9,7 @@ use super::read::next_points;
 use super::{Engine, join, read, subscribe, walk};
 use crate::backend::Backend;
 use crate::error::{Code, Error, ErrorKind, Result};
+use crate::model::stream::check_collection;
 use crate::model::time::{MAX_TIME, MIN_TIME};
 use crate::model::{
     AnnotationUpdate, Changes, ChangesQuery, Direction, InsertOptions, MetadataUsage, MultiBatch,
@@ -55,6 +56,9 @@ impl Backend for Engine {
     }
 
     async fn collections(&self, prefix: &str) -> Result<Vec<String>> {
+        if !prefix.is_empty() {
+            check_collection(prefix)?;
+        }
         Ok(self.store.catalogue.collections(prefix))
     }
 

@@ -323,5 +323,8 @@ fn filter_name(filter: &StreamFilter) -> Option<&str> {
 }
 
 fn no_such_stream(id: StreamId) -> Error {
-    Error::not_found(format!("stream does not exist: {id}")).with_code(Code::NoSuchStream)
+    // BTrDB's exact words; which stream it was is the cause.
+    Error::not_found("stream does not exist")
+        .with_code(Code::NoSuchStream)
+        .with_source(format!("no stream has uuid {id}"))
 }

@@ -27,8 +27,8 @@ struct Ready {
 }
 
 impl Store {
-    /// Inserts, one answer a write. Writes of distinct streams become visible in one commit; where a stream stands more than
-    /// once, its writes follow one another.
+    /// Inserts, one answer a write. All become visible in one commit; where a stream stands more than once, its writes follow
+    /// one another in rounds, each a version.
     pub(crate) fn insert(
         &self,
         writes: Vec<Write>,
@@ -52,11 +52,7 @@ impl Store {
                 }
             }
         }
-        for mut round in rounds {
-            // Locks are taken in one order everywhere, so that two calls cannot wait for each other.
-            round.sort_by_key(|ready| ready.stream.id);
-            self.commit_round(&round, options.merge, &mut answers);
-        }
+        self.commit_rounds(&rounds, options.merge, &mut answers);
         for (write, answer) in writes.into_iter().zip(&answers) {
             if matches!(answer, Some(Ok(_))) && !write.times.is_empty() {
                 self.subscribers.publish(write);
@@ -105,39 +101,34 @@ impl Store {
         })
     }
 
-    fn commit_round(
+    /// Makes the rounds of a call visible together. Every stream of a later round is in the first one too.
+    fn commit_rounds(
         &self,
-        round: &[Ready],
+        rounds: &[Vec<Ready>],
         merge: MergePolicy,
         answers: &mut [Option<Result<Version>>],
     ) {
-        let _writing: Vec<MutexGuard<'_, ()>> = round
-            .iter()
-            .map(|ready| ready.stream.writing.lock())
-            .collect();
-        let mut changes = Vec::with_capacity(round.len());
-        let mut changed = Vec::with_capacity(round.len());
-        for ready in round {
-            match &ready.points {
-                None => {
-                    answers[ready.index] =
-                        Some(ready.stream.with_history(|history| history.latest()))
-                }
-                Some(points) => match ready
-                    .stream
-                    .with_history(|history| history.insertion(points, merge))
-                {
-                    Err(error) => answers[ready.index] = Some(Err(error)),
-                    Ok(change) => {
-                        changes.push((&ready.stream, change));
-                        changed.push(ready.index);
-                    }
-                },
-            }
+        let Some((first, later)) = rounds.split_first() else {
+            return;
+        };
+        // Locks are taken in one order everywhere, so that two calls cannot wait for each other.
+        let mut streams: Vec<&Arc<Stream>> = first.iter().map(|ready| &ready.stream).collect();
+        streams.sort_by_key(|stream| stream.id);
+        let _writing: Vec<MutexGuard<'_, ()>> =
+            streams.iter().map(|stream| stream.writing.lock()).collect();
+        let changes = work_out(first, merge, answers);
+        if changes.is_empty() && later.is_empty() {
+            return;
         }
-        for (index, version) in changed.into_iter().zip(self.commit(changes)) {
-            answers[index] = Some(version);
+        let _sequence = self.sequencer.lock();
+        let commit = self.committed() + 1;
+        apply(changes, commit, answers);
+        // A later round builds on the one before, so it is worked out while others wait. Few calls have one.
+        for round in later {
+            let changes = work_out(round, merge, answers);
+            apply(changes, commit, answers);
         }
+        self.committed.store(commit, Ordering::Release);
     }
 
     /// Makes changes visible together. The caller holds the write locks of their streams.
@@ -155,6 +146,38 @@ impl Store {
             .collect();
         self.committed.store(commit, Ordering::Release);
         versions
+    }
+}
+
+/// What the writes of a round change, on the very state they find; writes without points and failures are answered.
+fn work_out<'a>(
+    round: &'a [Ready],
+    merge: MergePolicy,
+    answers: &mut [Option<Result<Version>>],
+) -> Vec<(&'a Ready, Change)> {
+    let mut changes = Vec::with_capacity(round.len());
+    for ready in round {
+        let insertion = |points| {
+            let insertion = |history: &mut History| history.insertion(points, merge);
+            ready.stream.with_history(insertion)
+        };
+        match ready.points.as_ref().map(insertion) {
+            None => {
+                let latest = |history: &mut History| history.latest();
+                answers[ready.index] = Some(ready.stream.with_history(latest));
+            }
+            Some(Err(error)) => answers[ready.index] = Some(Err(error)),
+            Some(Ok(change)) => changes.push((ready, change)),
+        }
+    }
+    changes
+}
+
+/// Makes changes part of their histories, and answers their writes.
+fn apply(changes: Vec<(&Ready, Change)>, commit: u64, answers: &mut [Option<Result<Version>>]) {
+    for (ready, change) in changes {
+        let apply = |history: &mut History| history.apply(change, commit);
+        answers[ready.index] = Some(ready.stream.with_history(apply));
     }
 }
 

@@ -210,6 +210,7 @@ impl StreamsRead {
                 time_column(TimestampNanosecondArray::from(times))
             }
             StreamColumn::Latest => {
+                // Backward is before the time, and the last nanosecond of the domain holds no point.
                 let times = self.nearest(MAX_TIME - 1, Direction::Backward).await?;
                 time_column(TimestampNanosecondArray::from(times))
             }

@@ -55,6 +55,7 @@ class Server:
         return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
 
     def stop(self):
+        assert self.process.poll() is None, "the server ended by itself:\n" + "".join(self.lines)
         self.process.terminate()
         assert self.process.wait(timeout=30) == 0, "".join(self.lines)
 

@@ -101,6 +101,22 @@ def test_a_transaction_reads_one_snapshot(flight, server, collection):
         assert cursor.fetchone() == (3,)
 
 
+def test_a_transaction_sees_what_it_ingests(flight, server, collection):
+    put(flight, [collection, "a"], points([0], [0.0]))
+    put(flight, [collection, "b"], points([0], [0.0]))
+    with connect(server) as connection, connection.cursor() as cursor:
+        sql = f"SELECT count(*) FROM points WHERE collection = '{collection}'"
+        cursor.execute(sql)
+        assert cursor.fetchone() == (2,)
+        put(flight, [collection, "b"], points([1], [1.0]))
+        cursor.adbc_ingest("a", points([1, 2], [1.0, 2.0]), mode="append", db_schema_name=collection)
+        cursor.execute(sql)
+        assert cursor.fetchone() == (4,), "its own two points, and not the other client's"
+        connection.commit()
+        cursor.execute(sql)
+        assert cursor.fetchone() == (5,)
+
+
 def test_ingest_of_long_batches(adbc, collection):
     rows = pa.table(
         {

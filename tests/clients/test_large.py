@@ -137,7 +137,7 @@ def test_join_of_points_with_streams(flight, collection, data):
 def test_duckdb_and_polars_take_results_as_they_are(flight, data):
     import polars
 
-    table = query(flight, "SELECT time, value FROM large.s0 LIMIT 100000")
-    assert duckdb.sql("SELECT count(*) FROM table").fetchone() == (100_000,)
-    frame = polars.from_arrow(table)
+    answer = query(flight, "SELECT time, value FROM large.s0 LIMIT 100000")
+    assert duckdb.sql("SELECT count(*) FROM answer").fetchall() == [(100_000,)]
+    frame = polars.from_arrow(answer)
     assert frame["value"].to_numpy() == pytest.approx(data["s0"].value.to_numpy()[:100_000], abs=0)

@@ -93,6 +93,23 @@ impl Server {
         stdout(&output).to_owned()
     }
 
+    /// Asks the server to end, and sees that it ends well.
+    #[track_caller]
+    fn terminate(&mut self) {
+        let id = self.process.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let status = self.process.wait().unwrap();
+        let mut text = String::new();
+        self.stderr.read_to_string(&mut text).unwrap();
+        assert!(status.success(), "{status}: {text}");
+    }
+
     fn import(&self, arguments: &[&str]) -> Output {
         let connect = ["import", "--connect", &self.address];
         run(&[&connect, arguments].concat())
@@ -176,16 +193,59 @@ fn the_first_failure_ends_the_run() {
 
 #[test]
 fn settings_last_for_the_run() {
-    let server = Server::start(&[]);
-    let sql = "SET btrdb.pushdown = false; SHOW btrdb.pushdown";
-    for place in [vec![], vec!["--connect", server.address.as_str()]] {
-        let output = run(&[&["sql", "--format", "csv", "-c", sql], place.as_slice()].concat());
+    let server = Server::start(&["--demo"]);
+    let count = "EXPLAIN SELECT count(*) FROM \"demo/substation_a/pmu_1\".\"FREQ\"";
+    let with = format!("{count}; SET btrdb.pushdown = false; SELECT 1; {count}");
+    for place in [vec!["--demo"], vec!["--connect", server.address.as_str()]] {
+        let output = run(&[&["sql", "-c", &with], place.as_slice()].concat());
         assert_ok(&output);
-        assert!(
-            stdout(&output).contains("btrdb.pushdown,false"),
-            "{}",
-            stdout(&output)
-        );
+        let pushed = stdout(&output).find("Statistics, streams=1").unwrap();
+        let scanned = stdout(&output).find("RawValues, streams=1").unwrap();
+        assert!(pushed < scanned, "{}", stdout(&output));
+        let bad = [
+            &["sql", "-c", "SET btrdb.merge = 'sometimes'"],
+            place.as_slice(),
+        ]
+        .concat();
+        assert_fails(&run(&bad), 2, "never, equal, retain, replace");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_serves_and_is_cleaned_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}", folder.path().join("btrdb.sock").display());
+    // Left by a process that was killed.
+    drop(std::os::unix::net::UnixListener::bind(&address["unix:".len()..]).unwrap());
+    let mut server = Server::start(&["--listen", &address]);
+    let output = run(&[
+        "sql",
+        "--format",
+        "csv",
+        "--connect",
+        &address,
+        "-c",
+        "SELECT 1 AS x",
+    ]);
+    assert_ok(&output);
+    assert_eq!(stdout(&output), "x\n1\n");
+    assert_fails(
+        &run(&["serve", "--listen", &address]),
+        4,
+        "another process has it",
+    );
+    server.terminate();
+    assert!(!Path::new(&address["unix:".len()..]).exists());
+}
+
+#[test]
+fn every_column_of_streams_can_be_printed() {
+    for format in ["table", "csv", "json", "arrow"] {
+        let sql = "SELECT * FROM streams ORDER BY uuid LIMIT 2";
+        let output = run(&["sql", "--demo", "--format", format, "-c", sql]);
+        assert_ok(&output);
+        assert!(!output.stdout.is_empty());
     }
 }
 
@@ -391,17 +451,5 @@ fn imports_that_cannot_be_are_refused() {
 #[cfg(unix)]
 #[test]
 fn a_signal_ends_the_server_well() {
-    let mut server = Server::start(&[]);
-    let id = server.process.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let status = server.process.wait().unwrap();
-    let mut text = String::new();
-    server.stderr.read_to_string(&mut text).unwrap();
-    assert!(status.success(), "{status}: {text}");
+    Server::start(&[]).terminate();
 }

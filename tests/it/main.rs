@@ -1,5 +1,14 @@
 //! The integration tests: one binary, because linking DataFusion once is enough.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test, a panic that names the line is the report"
+)]
+#![allow(
+    clippy::clone_on_ref_ptr,
+    reason = "tests clone columns for brevity, and nothing here is hot"
+)]
+
 mod cli;
 mod conformance;
 mod deploy;

@@ -40,7 +40,7 @@ use time::{TimeParser, TimeUnit};
 /// code is 2; the other rows are written nevertheless.
 #[derive(Args, Clone, Debug)]
 pub struct ImportArgs {
-    /// The server, `grpc://HOST:PORT`.
+    /// The server, grpc://HOST:PORT or unix:PATH.
     #[arg(long, value_name = "ADDR", default_value = "grpc://127.0.0.1:4410")]
     connect: String,
 

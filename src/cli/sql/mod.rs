@@ -31,7 +31,7 @@ pub struct SqlArgs {
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Run on this server, `grpc://HOST:PORT`, instead of on an in-memory store in this process.
+    /// Run on this server, grpc://HOST:PORT or unix:PATH, instead of on an in-memory store in this process.
     #[arg(long, value_name = "ADDR")]
     connect: Option<String>,
 

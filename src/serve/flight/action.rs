@@ -83,7 +83,7 @@ impl Shared {
             BEGIN_TRANSACTION => {
                 let _: ActionBeginTransactionRequest = unpack(action)?;
                 let result = ActionBeginTransactionResult {
-                    transaction_id: self.transactions.begin()?,
+                    transaction_id: self.transactions.begin(call.connection)?,
                 };
                 Ok(vec![pack(&result)])
             }

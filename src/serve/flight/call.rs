@@ -1,5 +1,8 @@
-//! What the headers of a call ask for.
+//! What a call asks for beside its message: by its headers, and by the connection it comes on.
 
+use std::net::SocketAddr;
+
+use tonic::Request;
 use tonic::metadata::MetadataMap;
 
 use crate::error::{Error, Result};
@@ -18,7 +21,7 @@ const SETTINGS: [(&str, &str); 2] = [
 /// Whether a put creates the stream that its path names.
 const CREATE: &str = "x-btrdb-create";
 
-/// What the headers of one call ask for.
+/// What one call asks for beside its message.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CallOptions {
     settings: Vec<(&'static str, String)>,
@@ -26,13 +29,21 @@ pub(super) struct CallOptions {
     pub(super) merge: Option<MergePolicy>,
     /// Whether streams that do not exist are created; none is the default of the operation.
     pub(super) create: Option<bool>,
+    /// The client's end of the connection; a Unix socket has none.
+    pub(super) connection: Option<SocketAddr>,
 }
 
 impl CallOptions {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if a header of ours has a value that it cannot have, or does
     /// not exist: a misspelt header must not be ignored.
-    pub(super) fn from_headers(headers: &MetadataMap) -> Result<Self> {
+    pub(super) fn of<T>(request: &Request<T>) -> Result<Self> {
+        let mut options = Self::from_headers(request.metadata())?;
+        options.connection = request.remote_addr();
+        Ok(options)
+    }
+
+    fn from_headers(headers: &MetadataMap) -> Result<Self> {
         let mut options = Self::default();
         for key in headers.keys() {
             let tonic::metadata::KeyRef::Ascii(key) = key else {

@@ -47,8 +47,9 @@ impl Shared {
         &self,
         handle: &Bytes,
         rows: FlightRecordBatchStream,
+        call: &CallOptions,
     ) -> Result<DoPutPreparedStatementResult> {
-        let prepared = self.bound(handle, rows).await?;
+        let prepared = self.bound(handle, rows, call).await?;
         Ok(DoPutPreparedStatementResult {
             prepared_statement_handle: Some(self.seal_prepared(&prepared)),
         })
@@ -59,8 +60,9 @@ impl Shared {
         &self,
         handle: &Bytes,
         mut rows: FlightRecordBatchStream,
+        call: &CallOptions,
     ) -> Result<Prepared> {
-        let mut prepared = self.open_prepared(handle)?;
+        let mut prepared = self.open_prepared(handle, call)?;
         let mut bound = false;
         while let Some(batch) = rows.try_next().await.map_err(super::put::unreadable)? {
             // A statement without parameters is executed with an empty batch, and empty batches keep connections alive.

@@ -11,7 +11,6 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
@@ -48,8 +47,8 @@ impl fmt::Debug for FlightServer {
 type Answer<T> = std::result::Result<Response<T>, Status>;
 type Answers<T> = BoxStream<'static, std::result::Result<T, Status>>;
 
-fn headers(metadata: &MetadataMap) -> std::result::Result<CallOptions, Status> {
-    CallOptions::from_headers(metadata).map_err(|error| status(&error))
+fn options<T>(request: &Request<T>) -> std::result::Result<CallOptions, Status> {
+    CallOptions::of(request).map_err(|error| status(&error))
 }
 
 #[tonic::async_trait]
@@ -87,7 +86,7 @@ impl FlightService for FlightServer {
     }
 
     async fn list_flights(&self, request: Request<Criteria>) -> Answer<Self::ListFlightsStream> {
-        let call = headers(request.metadata())?;
+        let call = options(&request)?;
         let flights = self
             .shared
             .flights(request.get_ref(), &call)
@@ -98,7 +97,7 @@ impl FlightService for FlightServer {
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
-        let call = headers(request.metadata())?;
+        let call = options(&request)?;
         self.shared
             .describe(request.into_inner(), &call)
             .await
@@ -117,7 +116,7 @@ impl FlightService for FlightServer {
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Answer<SchemaResult> {
-        let call = headers(request.metadata())?;
+        let call = options(&request)?;
         self.shared
             .schema(request.into_inner(), &call)
             .await
@@ -126,7 +125,7 @@ impl FlightService for FlightServer {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Answer<Self::DoGetStream> {
-        let call = headers(request.metadata())?;
+        let call = options(&request)?;
         self.shared
             .get(&request.into_inner().ticket, &call)
             .await
@@ -135,7 +134,7 @@ impl FlightService for FlightServer {
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
-        let call = headers(request.metadata())?;
+        let call = options(&request)?;
         Put::open(Arc::clone(&self.shared), request.into_inner(), call)
             .await
             .map(|put| Response::new(put.answers()))
@@ -152,7 +151,7 @@ impl FlightService for FlightServer {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Answer<Self::DoActionStream> {
-        let call = headers(request.metadata())?;
+        let call = options(&request)?;
         let bodies = self
             .shared
             .act(request.get_ref(), &call)
@@ -189,7 +188,7 @@ impl Shared {
                 self.statement_info(of_query(query), descriptor, call).await
             }
             Target::Command(Command::CommandPreparedStatementQuery(query)) => {
-                let prepared = self.open_prepared(&query.prepared_statement_handle)?;
+                let prepared = self.open_prepared(&query.prepared_statement_handle, call)?;
                 self.statement_info(prepared, descriptor, call).await
             }
             // What the catalog says is its own ticket: it is small, and as fresh as it is read.
@@ -219,7 +218,7 @@ impl Shared {
                 self.statement_schema(&of_query(query), call).await?
             }
             Target::Command(Command::CommandPreparedStatementQuery(query)) => {
-                let prepared = self.open_prepared(&query.prepared_statement_handle)?;
+                let prepared = self.open_prepared(&query.prepared_statement_handle, call)?;
                 self.statement_schema(&prepared, call).await?
             }
             Target::Command(command) if is_metadata(&command) => self.metadata_schema(&command)?,

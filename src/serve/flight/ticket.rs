@@ -7,6 +7,7 @@ use prost::Message;
 use uuid::Uuid;
 
 use super::Shared;
+use super::call::CallOptions;
 use super::seal::Purpose;
 use crate::error::{Error, Result};
 use crate::model::{MergePolicy, Snapshot, StreamId, Version};
@@ -104,10 +105,19 @@ impl Shared {
         self.seal_message(Purpose::Prepared, prepared, lifetime).0
     }
 
+    /// The statement of a handle, in the transaction that it belongs to now.
+    ///
+    /// Clients keep prepared statements when they commit, and the protocol cannot say which transaction one runs in next. It is
+    /// the one that was begun on the same connection, or none.
+    ///
     /// # Errors
     /// Those of [`Seal::open`](super::seal::Seal::open).
-    pub(super) fn open_prepared(&self, sealed: &Bytes) -> Result<Prepared> {
-        self.open_message(Purpose::Prepared, sealed)
+    pub(super) fn open_prepared(&self, sealed: &Bytes, call: &CallOptions) -> Result<Prepared> {
+        let mut prepared: Prepared = self.open_message(Purpose::Prepared, sealed)?;
+        if self.transactions.has_ended(&prepared.transaction) {
+            prepared.transaction = self.transactions.of_connection(call.connection);
+        }
+        Ok(prepared)
     }
 
     fn seal_message(

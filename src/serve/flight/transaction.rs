@@ -3,8 +3,12 @@
 //! The first statement inside a transaction takes a snapshot, and all later ones read it. A `SET` inside lasts as long as the
 //! transaction. What an ingest inside writes is applied at once, and the transaction sees it: it pins the new versions. They
 //! live in this process, and one that nobody uses ends by itself.
+//!
+//! Some messages of the protocol do not say which transaction they belong to: executing a statement that was prepared in an
+//! earlier one, and in practice ingest. Such a message belongs to the one that was begun on the same connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,17 +23,30 @@ use crate::query::SessionOptions;
 /// Streams that one transaction can pin: pins travel in tickets, and 64 Ki of them are 1.5 MiB.
 const PIN_COUNT_MAX: usize = 64 * 1024;
 
+/// Ended transactions that are remembered, for the prepared statements that outlive them.
+const ENDED_COUNT_MAX: usize = 64 * 1024;
+
 /// The transactions open in this process.
 #[derive(Debug)]
 pub(super) struct Transactions {
     open: Mutex<HashMap<Uuid, Transaction>>,
+    ended: Mutex<Ended>,
     count_max: usize,
     idle_max: Duration,
+}
+
+/// The latest transactions that clients ended.
+#[derive(Debug, Default)]
+struct Ended {
+    order: VecDeque<Uuid>,
+    ids: HashSet<Uuid>,
 }
 
 #[derive(Debug)]
 struct Transaction {
     session: SessionOptions,
+    /// Where it was begun.
+    connection: Option<SocketAddr>,
     /// Whether the first statement came and took the snapshot.
     began: bool,
     used: Instant,
@@ -39,6 +56,7 @@ impl Transactions {
     pub(super) fn new(count_max: usize, idle_max: Duration) -> Self {
         Self {
             open: Mutex::new(HashMap::new()),
+            ended: Mutex::new(Ended::default()),
             count_max,
             idle_max,
         }
@@ -48,11 +66,11 @@ impl Transactions {
     ///
     /// # Errors
     /// [`ErrorKind::Exhausted`] if too many are open.
-    pub(super) fn begin(&self) -> Result<Bytes> {
-        self.begin_at(Instant::now())
+    pub(super) fn begin(&self, connection: Option<SocketAddr>) -> Result<Bytes> {
+        self.begin_at(Instant::now(), connection)
     }
 
-    fn begin_at(&self, now: Instant) -> Result<Bytes> {
+    fn begin_at(&self, now: Instant, connection: Option<SocketAddr>) -> Result<Bytes> {
         let mut open = self.open.lock();
         if open.len() >= self.count_max {
             open.retain(|_, transaction| now.duration_since(transaction.used) <= self.idle_max);
@@ -69,6 +87,7 @@ impl Transactions {
         let id = Uuid::new_v4();
         let transaction = Transaction {
             session: SessionOptions::default(),
+            connection,
             began: false,
             used: now,
         };
@@ -81,8 +100,39 @@ impl Transactions {
     /// # Errors
     /// [`ErrorKind::NotFound`] if no such transaction is open.
     pub(super) fn end(&self, id: &[u8]) -> Result<()> {
-        let ended = parse(id).and_then(|id| self.open.lock().remove(&id));
-        ended.map(|_| ()).ok_or_else(unknown)
+        let id = parse(id).ok_or_else(unknown)?;
+        self.open.lock().remove(&id).ok_or_else(unknown)?;
+        let mut ended = self.ended.lock();
+        if ended.order.len() == ENDED_COUNT_MAX
+            && let Some(oldest) = ended.order.pop_front()
+        {
+            ended.ids.remove(&oldest);
+        }
+        ended.order.push_back(id);
+        ended.ids.insert(id);
+        Ok(())
+    }
+
+    /// Whether a client ended this transaction here, not long ago.
+    pub(super) fn has_ended(&self, id: &[u8]) -> bool {
+        parse(id).is_some_and(|id| self.ended.lock().ids.contains(&id))
+    }
+
+    /// The only open transaction that was begun on `connection`; empty if there is none, or several.
+    ///
+    /// With several it is a proxy's connection, whose clients cannot be told apart.
+    pub(super) fn of_connection(&self, connection: Option<SocketAddr>) -> Bytes {
+        if connection.is_none() {
+            return Bytes::new();
+        }
+        let open = self.open.lock();
+        let mut begun = open
+            .iter()
+            .filter(|(_, transaction)| transaction.connection == connection);
+        match (begun.next(), begun.next()) {
+            (Some((id, _)), None) => Bytes::copy_from_slice(id.as_bytes()),
+            _ => Bytes::new(),
+        }
     }
 
     /// What a statement inside the transaction reads and how; the first call takes the snapshot.
@@ -193,19 +243,34 @@ mod tests {
     fn idle_transactions_end_and_make_room() {
         let transactions = Transactions::new(1, Duration::from_secs(60));
         let start = Instant::now();
-        let first = transactions.begin_at(start).expect("room for one");
-        let full = transactions.begin_at(start).expect_err("full");
+        let first = transactions.begin_at(start, None).expect("room for one");
+        let full = transactions.begin_at(start, None).expect_err("full");
         assert_eq!(full.kind(), ErrorKind::Exhausted);
         let later = start + Duration::from_secs(61);
         let idle = transactions.with_at(later, &first, |_| ());
         assert_eq!(idle.expect_err("ended").kind(), ErrorKind::NotFound);
-        let second = transactions.begin_at(later).expect("room again");
+        let second = transactions.begin_at(later, None).expect("room again");
         let later = later + Duration::from_secs(61);
         transactions
-            .begin_at(later)
+            .begin_at(later, None)
             .expect("the idle one made room");
         let gone = transactions.end(&second).expect_err("ended");
         assert_eq!(gone.kind(), ErrorKind::NotFound);
         assert!(transactions.end(b"garbage").is_err());
+    }
+
+    #[test]
+    fn a_connection_has_one_transaction_or_none_that_can_be_told() {
+        let transactions = Transactions::new(9, Duration::from_secs(60));
+        let here = Some(SocketAddr::from(([127, 0, 0, 1], 4_410)));
+        let first = transactions.begin(here).expect("room");
+        transactions.begin(None).expect("room");
+        assert_eq!(transactions.of_connection(here), first);
+        assert_eq!(transactions.of_connection(None), "");
+        let second = transactions.begin(here).expect("room");
+        assert_eq!(transactions.of_connection(here), "");
+        transactions.end(&first).expect("open");
+        assert_eq!(transactions.of_connection(here), second);
+        assert!(transactions.has_ended(&first) && !transactions.has_ended(&second));
     }
 }

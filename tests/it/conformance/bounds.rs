@@ -2,11 +2,13 @@
 
 use btrdb_flight::error::Code;
 use btrdb_flight::model::time::{MAX_TIME, MIN_TIME};
-use btrdb_flight::model::{ChangesQuery, Cuts, Direction, StreamRead, TimeRange, Version};
+use btrdb_flight::model::{
+    ChangesQuery, Cuts, Direction, PointQuery, StreamRead, TimeRange, Version,
+};
 
 use super::{
     Subject, assert_refused, at, every_call, every_ranged_call, every_read, fresh_id, latest,
-    nearest_query, stat_query,
+    multi_query, nearest_query, stat_query,
 };
 
 checks! {
@@ -108,9 +110,9 @@ async fn one_unknown_stream_fails_the_whole_read(db: Subject) {
     let known = db.stream_of("bounds/a", &[(1, 1.0)]).await;
     let streams = [known, fresh_id()];
     let (reads, range) = (latest(&streams), TimeRange::new(0, 10));
-    let points = btrdb_flight::model::PointQuery::new(reads.clone(), range);
+    let points = PointQuery::new(reads.clone(), range);
     let stats = stat_query(reads.clone(), range, Cuts::whole(range));
-    let multi = super::multi_query(reads, range, 0);
+    let multi = multi_query(reads, range, 0);
     let mut nearest = nearest_query(StreamRead::latest(known), 0, Direction::Forward);
     nearest.streams = latest(&streams);
     let answers = [
@@ -184,7 +186,7 @@ async fn streams_are_checked_before_versions(db: Subject) {
 
 async fn a_set_of_no_streams_reads_nothing(db: Subject) {
     let range = TimeRange::ALL;
-    let points = btrdb_flight::model::PointQuery::new(Vec::new(), range);
+    let points = PointQuery::new(Vec::new(), range);
     assert!(db.rows(points).await.is_empty());
     let stats = stat_query(Vec::new(), range, Cuts::whole(range));
     assert!(db.windows(stats).await.is_empty());

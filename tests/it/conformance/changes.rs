@@ -165,7 +165,7 @@ async fn random_changes_are_covered_and_aligned(db: Subject) {
     for seed in 0..15 {
         let mut rng = StdRng::seed_from_u64(seed);
         let spread = 1_i64 << rng.random_range(8..58);
-        let mut time = move |rng: &mut StdRng| rng.random_range(-spread..spread);
+        let time = move |rng: &mut StdRng| rng.random_range(-spread..spread);
         let stream = db.stream(&format!("c/{seed}")).await;
         let mut versions = vec![BTreeMap::new()];
         for _ in 0..8 {

@@ -3,7 +3,8 @@
 use btrdb_flight::error::{Code, Result};
 use btrdb_flight::model::time::{MAX_POINT_TIME, MAX_TIME, MIN_TIME};
 use btrdb_flight::model::{
-    Cuts, InsertOptions, MergePolicy, PointQuery, Snapshot, StreamRead, TimeRange, Version, Write,
+    Cuts, InsertOptions, MergePolicy, PointQuery, Snapshot, StreamId, StreamRead, TimeRange,
+    Version, Write,
 };
 
 use super::{Row, Subject, assert_refused, fresh_id, ramp, stat_query, write};
@@ -34,6 +35,7 @@ checks! {
     an_empty_insert_keeps_the_version,
     an_empty_write_among_others_keeps_its_version,
     the_writes_of_a_call_are_one_commit,
+    a_call_with_a_stream_twice_is_one_commit_too,
     one_stream_twice_in_a_call,
     a_refused_write_spares_the_others,
     acknowledged_points_are_visible_at_once,
@@ -354,7 +356,7 @@ async fn stored_points_precede_new_ones(db: Subject) {
 }
 
 /// Asserts what a stream holds: by reading, and by counting.
-async fn assert_holds(db: &Subject, stream: btrdb_flight::model::StreamId, expected: &[Row]) {
+async fn assert_holds(db: &Subject, stream: StreamId, expected: &[Row]) {
     let stored = db.read(stream).await;
     assert!(
         stored == expected,
@@ -550,43 +552,54 @@ async fn an_empty_write_among_others_keeps_its_version(db: Subject) {
     assert_eq!(answers, [10, 12, 11, 11]);
 }
 
+/// Inserts `writes` in one call; asserts that each commit of the store shows `streams` as they were before or after it.
+async fn assert_one_commit(db: &Subject, streams: &[StreamId], writes: Vec<Write>) {
+    let versions = async |snapshot| db.versions(streams, snapshot).await.expect("versions");
+    let before = db.snapshot().await.expect("snapshot");
+    let old = versions(before).await;
+    for answer in db.insert(writes, InsertOptions::default()).await {
+        answer.expect("inserted");
+    }
+    let after = db.snapshot().await.expect("snapshot");
+    let new = versions(Snapshot::Latest).await;
+    assert_ne!(old, new);
+    let (Snapshot::Commit(before), Snapshot::Commit(after)) = (before, after) else {
+        assert!(!db.store_wide_commits, "a snapshot names its commit");
+        return;
+    };
+    assert_eq!(versions(Snapshot::Commit(before)).await, old);
+    assert_eq!(versions(Snapshot::Commit(after)).await, new);
+    for commit in before..=after {
+        let seen = versions(Snapshot::Commit(commit)).await;
+        assert!(
+            seen == old || seen == new,
+            "commit {commit} shows a part of the call: {seen:?}"
+        );
+    }
+}
+
 async fn the_writes_of_a_call_are_one_commit(db: Subject) {
     let mut streams = Vec::new();
     for i in 0..20 {
         streams.push(db.stream(&format!("c/{i}")).await);
     }
-    let before = db.snapshot().await.expect("snapshot");
+    let points = ramp(0, 1, 50);
     let writes = streams
         .iter()
-        .map(|&stream| write(stream, &ramp(0, 1, 50)))
+        .map(|&stream| write(stream, &points))
         .collect();
-    let answers = db.insert(writes, InsertOptions::default()).await;
-    for answer in answers {
-        assert_eq!(answer.expect("inserted"), Version(11));
-    }
-    let after = db.snapshot().await.expect("snapshot");
-    let (Snapshot::Commit(before), Snapshot::Commit(after)) = (before, after) else {
-        assert!(!db.store_wide_commits, "a snapshot names its commit");
-        return;
-    };
-    assert!(before < after);
-    for commit in before..=after {
-        let versions = db
-            .versions(&streams, Snapshot::Commit(commit))
-            .await
-            .expect("versions");
-        assert!(
-            versions.iter().all(|version| *version == versions[0]),
-            "commit {commit} shows a part of the call: {versions:?}"
-        );
-        let expected = if commit == before { 10 } else { versions[0].0 };
-        assert_eq!(versions[0], Version(expected), "commit {commit}");
-    }
-    let versions = db
-        .versions(&streams, Snapshot::Commit(after))
-        .await
-        .expect("versions");
-    assert_eq!(versions, vec![Version(11); 20]);
+    assert_one_commit(&db, &streams, writes).await;
+}
+
+async fn a_call_with_a_stream_twice_is_one_commit_too(db: Subject) {
+    let (a, b) = (db.stream("c/a").await, db.stream("c/b").await);
+    let writes = vec![
+        write(a, &[(1, 1.0)]),
+        write(b, &[(1, 1.0)]),
+        write(a, &[(2, 2.0)]),
+        write(a, &[(1, 3.0)]),
+    ];
+    assert_one_commit(&db, &[a, b], writes).await;
 }
 
 async fn one_stream_twice_in_a_call(db: Subject) {

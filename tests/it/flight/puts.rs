@@ -78,6 +78,34 @@ async fn long_batches_find_and_create_their_streams() {
 }
 
 #[tokio::test]
+async fn wide_batches_hold_a_stream_in_each_column() {
+    let server = Server::start().await;
+    let mut client = server.flight().await;
+    let narrow = points(0..3);
+    let sparse = Float64Array::from(vec![None, Some(7.0), None]);
+    let wide = batch(&[
+        ("time", Arc::clone(narrow.column(0))),
+        ("lab/one/a", Arc::clone(narrow.column(1))),
+        ("lab/one/b", Arc::new(sparse)),
+    ]);
+    let versions = put(&mut client, path(&["points"]), vec![wide])
+        .await
+        .expect("a put");
+    assert_eq!(versions[0].as_object().expect("an object").len(), 2);
+    for (name, count) in [("a", 3), ("b", 1)] {
+        let sql = format!("SELECT count(*) FROM raw_values('lab/one/{name}')");
+        assert_eq!(number(&mut client, &sql).await, count);
+    }
+    let unnamed = batch(&[
+        ("time", Arc::clone(narrow.column(0))),
+        ("stray", Arc::clone(narrow.column(1))),
+    ]);
+    let (code, message) = failure(put(&mut client, path(&["points"]), vec![unnamed]).await);
+    assert_eq!(code, Code::InvalidArgument, "{message}");
+    assert!(message.contains("stray"), "{message}");
+}
+
+#[tokio::test]
 async fn bad_puts_are_refused_naming_column_and_row() {
     let server = Server::start().await;
     let mut client = server.flight().await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use arrow::array::RecordBatch;
-use arrow_flight::{Criteria, FlightDescriptor, Ticket};
+use arrow_flight::{FlightDescriptor, Ticket};
 use btrdb_flight::serve::ServeSettings;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -212,12 +212,7 @@ async fn streams_are_listed_as_flights_by_prefix() {
         .expect("a put");
     for (prefix, expected) in [("", 3), ("pmu/", 2), ("nothing", 0)] {
         let listed: Vec<_> = client
-            .list_flights(
-                Criteria {
-                    expression: Bytes::from(prefix),
-                }
-                .expression,
-            )
+            .list_flights(Bytes::from(prefix))
             .await
             .expect("a list")
             .try_collect()

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, FixedSizeBinaryArray, Float64Array, PrimitiveArray, RecordBatch,
+    StringArray,
 };
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::cast;
@@ -20,7 +21,8 @@ use crate::model::time::{MAX_POINT_TIME, MIN_TIME};
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     time: usize,
-    value: usize,
+    /// The columns with values: one, or one for each stream.
+    values: Vec<usize>,
     key: Key,
 }
 
@@ -29,6 +31,8 @@ pub(super) struct Layout {
 enum Key {
     /// None: the descriptor chose it.
     None,
+    /// Each column of values is a stream, by its name.
+    Wide,
     Uuid(usize),
     Named {
         collection: usize,
@@ -57,7 +61,10 @@ pub(super) enum Keys {
     },
 }
 
-const LONG: &str = "time, value, and uuid or collection and name (and unit)";
+const LONG: &str = "time, value, and uuid or collection and name (and unit); or time, and columns named by uuid or \
+                    collection/name";
+
+const KEYS: [&str; 3] = ["uuid", "collection", "name"];
 
 impl Layout {
     /// # Errors
@@ -77,7 +84,11 @@ impl Layout {
                 ))
             })
         };
-        let (time, value) = (require("time")?, require("value")?);
+        let time = require("time")?;
+        if long && find("value").is_none() && KEYS.iter().all(|key| find(key).is_none()) {
+            return Self::wide(schema, time);
+        }
+        let value = require("value")?;
         let key = if !long {
             Key::None
         } else if let Some(uuid) = find("uuid") {
@@ -93,7 +104,11 @@ impl Layout {
                 "no column says which stream a row belongs to: columns are {expected}"
             )));
         };
-        let layout = Self { time, value, key };
+        let layout = Self {
+            time,
+            values: vec![value],
+            key,
+        };
         let known = layout.known();
         for (position, field) in schema.fields().iter().enumerate() {
             if !known.contains(&position) {
@@ -107,10 +122,42 @@ impl Layout {
         Ok(layout)
     }
 
-    fn known(&self) -> Vec<usize> {
-        let mut known = vec![self.time, self.value];
+    /// All columns but the time are streams.
+    fn wide(schema: &Schema, time: usize) -> Result<Self> {
+        let values: Vec<usize> = (0..schema.fields().len())
+            .filter(|position| *position != time)
+            .collect();
+        if values.is_empty() {
+            return Err(invalid(format!(
+                "no column says which stream a row belongs to: columns are {LONG}"
+            )));
+        }
+        let layout = Self {
+            time,
+            values,
+            key: Key::Wide,
+        };
+        layout.check_types(schema)?;
+        Ok(layout)
+    }
+
+    /// The names of the columns that are streams; none unless the batches are wide.
+    pub(super) fn stream_names<'a>(&self, schema: &'a Schema) -> Vec<&'a str> {
         match self.key {
-            Key::None => {}
+            Key::Wide => self
+                .values
+                .iter()
+                .map(|position| schema.field(*position).name().as_str())
+                .collect(),
+            Key::None | Key::Uuid(_) | Key::Named { .. } => Vec::new(),
+        }
+    }
+
+    fn known(&self) -> Vec<usize> {
+        let mut known = vec![self.time];
+        known.extend(&self.values);
+        match self.key {
+            Key::None | Key::Wide => {}
             Key::Uuid(uuid) => known.push(uuid),
             Key::Named {
                 collection,
@@ -141,13 +188,11 @@ impl Layout {
             is_time,
             "a timestamp, or int64 nanoseconds since 1970",
         )?;
-        check(
-            self.value,
-            is_number,
-            "float64, or another number without decimals to lose",
-        )?;
+        for value in &self.values {
+            check(*value, is_number, "a number")?;
+        }
         match self.key {
-            Key::None => Ok(()),
+            Key::None | Key::Wide => Ok(()),
             Key::Uuid(uuid) => check(
                 uuid,
                 |kind| is_text(kind) || *kind == DataType::FixedSizeBinary(16),
@@ -201,30 +246,48 @@ impl Layout {
         }
     }
 
-    /// The values of `batch`. Integers beyond 2^53 are rounded to the nearest float64.
+    /// The values of `batch`, one for each row. Integers beyond 2^53 are rounded to the nearest float64.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) naming the row that is null, NaN or infinite.
     pub(super) fn values(&self, batch: &RecordBatch, first: u64) -> Result<ScalarBuffer<f64>> {
-        let column = batch.column(self.value);
+        let column = batch.column(self.values[0]);
         check_nulls("value", column, first)?;
-        let column = cast_to("value", column, &DataType::Float64)?;
-        let values = column.as_primitive::<Float64Type>().values().clone();
-        match values.iter().position(|value| !value.is_finite()) {
-            None => Ok(values),
-            Some(row) => {
-                let what = if values[row].is_nan() {
-                    "NaN"
-                } else {
-                    "infinite"
+        let values = numbers("value", column)?.values().clone();
+        check_finite("value", &values, |row| first + row as u64)?;
+        Ok(values)
+    }
+
+    /// The points of each stream of a wide batch, in the order of its columns. A null is no point.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) naming the column and row that is NaN or infinite.
+    pub(super) fn wide_points(
+        &self,
+        batch: &RecordBatch,
+        times: &ScalarBuffer<i64>,
+        first: u64,
+    ) -> Result<Vec<(ScalarBuffer<i64>, ScalarBuffer<f64>)>> {
+        let schema = batch.schema();
+        self.values
+            .iter()
+            .map(|position| {
+                let name = schema.field(*position).name();
+                let column = numbers(name, batch.column(*position))?;
+                let rows: Vec<usize> = match column.nulls().filter(|nulls| nulls.null_count() > 0) {
+                    None => {
+                        let values = column.values().clone();
+                        check_finite(name, &values, |row| first + row as u64)?;
+                        return Ok((times.clone(), values));
+                    }
+                    Some(nulls) => nulls.valid_indices().collect(),
                 };
-                Err(Error::invalid(format!(
-                    "column \"value\", row {}: the value is {what}, which BTrDB does not store",
-                    first + row as u64
-                ))
-                .with_code(Code::BadValue))
-            }
-        }
+                let values: Vec<f64> = rows.iter().map(|row| column.value(*row)).collect();
+                check_finite(name, &values, |point| first + rows[point] as u64)?;
+                let times: Vec<i64> = rows.iter().map(|row| times[*row]).collect();
+                Ok((times.into(), values.into()))
+            })
+            .collect()
     }
 
     /// The streams of the rows of `batch`.
@@ -241,7 +304,7 @@ impl Layout {
             Ok::<_, Error>(column.as_string::<i32>().clone())
         };
         match self.key {
-            Key::None => Ok(Keys::None),
+            Key::None | Key::Wide => Ok(Keys::None),
             Key::Uuid(position) => {
                 let column = batch.column(position);
                 check_nulls("uuid", column, first)?;
@@ -272,6 +335,28 @@ fn scaled<T: ArrowTimestampType>(column: &ArrayRef, nanoseconds: i64) -> ScalarB
         .map(|time| time.saturating_mul(nanoseconds))
         .collect::<Vec<_>>()
         .into()
+}
+
+fn numbers(name: &str, column: &ArrayRef) -> Result<Float64Array> {
+    let column = cast_to(name, column, &DataType::Float64)?;
+    Ok(column.as_primitive::<Float64Type>().clone())
+}
+
+/// Refuses values that BTrDB does not store; `row_of` numbers the row of a value.
+fn check_finite(name: &str, values: &[f64], row_of: impl Fn(usize) -> u64) -> Result<()> {
+    let Some(position) = values.iter().position(|value| !value.is_finite()) else {
+        return Ok(());
+    };
+    let what = if values[position].is_nan() {
+        "NaN"
+    } else {
+        "infinite"
+    };
+    Err(Error::invalid(format!(
+        "column \"{name}\", row {}: the value is {what}, which BTrDB does not store",
+        row_of(position)
+    ))
+    .with_code(Code::BadValue))
 }
 
 fn cast_to(name: &str, column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
@@ -323,7 +408,7 @@ fn invalid(message: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Float32Array, Float64Array, Int64Array, TimestampMillisecondArray};
+    use arrow::array::{Float32Array, Int64Array, TimestampMillisecondArray};
     use arrow::datatypes::Field;
 
     use super::*;
@@ -384,6 +469,32 @@ mod tests {
             Field::new("value", DataType::Int64, false),
         ]);
         assert!(Layout::of(&twice, false).is_err());
+    }
+
+    #[test]
+    fn nulls_of_wide_batches_are_no_points() {
+        let sparse: ArrayRef = Arc::new(Float64Array::from(vec![None, Some(2.0), None]));
+        let wide = batch(&[
+            ("a/b", sparse),
+            ("time", ints(&[5, 6, 7])),
+            ("a/c", ints(&[1, 2, 3])),
+        ]);
+        let layout = Layout::of(wide.schema_ref(), true).expect("wide");
+        assert_eq!(layout.stream_names(wide.schema_ref()), ["a/b", "a/c"]);
+        let times = layout.times(&wide, 0).expect("valid");
+        let points = layout.wide_points(&wide, &times, 0).expect("valid");
+        assert_eq!((&points[0].0[..], &points[0].1[..]), (&[6][..], &[2.0][..]));
+        assert_eq!(points[1].0.len(), 3);
+        let nan: ArrayRef = Arc::new(Float64Array::from(vec![None, Some(f64::NAN)]));
+        let wide = batch(&[("time", ints(&[5, 6])), ("a/b", nan)]);
+        let error = layout_error(&wide);
+        assert!(error.message().contains("\"a/b\", row 11"), "{error}");
+    }
+
+    fn layout_error(wide: &RecordBatch) -> Error {
+        let layout = Layout::of(wide.schema_ref(), true).expect("wide");
+        let times = layout.times(wide, 10).expect("valid");
+        layout.wide_points(wide, &times, 10).expect_err("NaN")
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! path [collection, name] or [uuid]   columns time, value
 //! path ["points"]                     long batches: uuid, or collection and name and perhaps unit; and time, value
+//!                                     wide batches: time, and one column a stream named by uuid or collection/name
 //! CommandStatementIngest              the same two, by the name of the table
 //! other commands of Flight SQL        bound parameters, updates
 //! ```
@@ -107,13 +108,13 @@ impl Put {
             }
             Target::Command(Command::CommandPreparedStatementQuery(query)) => {
                 let result = shared
-                    .bind(&query.prepared_statement_handle, batches)
+                    .bind(&query.prepared_statement_handle, batches, &call)
                     .await?;
                 Ok(Self::Done(answer(&result)))
             }
             Target::Command(Command::CommandPreparedStatementUpdate(update)) => {
                 let prepared = shared
-                    .bound(&update.prepared_statement_handle, batches)
+                    .bound(&update.prepared_statement_handle, batches, &call)
                     .await?;
                 Ok(Self::Done(count(shared.update(&prepared, &call).await?)))
             }
@@ -215,9 +216,11 @@ async fn ingest_put(
             None => return Err(unknown_stream(schema, &ingest.table)),
         }
     };
-    let reply = Reply::Count {
-        transaction: ingest.transaction_id.unwrap_or_default(),
-    };
+    // ADBC's drivers are in a transaction, and do not say so when they ingest.
+    let transaction = ingest
+        .transaction_id
+        .unwrap_or_else(|| shared.transactions.of_connection(call.connection));
+    let reply = Reply::Count { transaction };
     let put = PointsPut::new(shared, batches, targets, call.merge, reply);
     Ok(Put::Points(Box::new(put)))
 }

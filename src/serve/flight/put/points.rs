@@ -24,6 +24,9 @@ use crate::model::{InsertOptions, MergePolicy, StreamId, Version, Write};
 /// Points that make a commit: 16 MiB.
 const COMMIT_POINTS: usize = 1 << 20;
 
+/// Streams whose versions go into one answer: about a mebibyte of JSON, well under what the smallest clients take.
+const ANSWER_STREAMS: usize = 16 * 1024;
+
 /// Points wait no longer than this for others to commit with.
 const LINGER: Duration = Duration::from_millis(250);
 
@@ -48,9 +51,13 @@ pub(in super::super) struct PointsPut {
     merge: Option<MergePolicy>,
     /// Known with the schema.
     layout: Option<Layout>,
+    /// The streams of the columns of wide batches; none if the batches are not wide.
+    columns: Vec<usize>,
     /// What arrived in one message, in pieces of at most a commit.
     queue: VecDeque<RecordBatch>,
     pending: Pending,
+    /// Made by the last commit, and not yet sent.
+    answers: VecDeque<PutResult>,
     /// Rows seen, for errors.
     row_count: u64,
     applied_points: u64,
@@ -77,8 +84,10 @@ impl PointsPut {
             reply,
             merge,
             layout: None,
+            columns: Vec::new(),
             queue: VecDeque::new(),
             pending: Pending::default(),
+            answers: VecDeque::new(),
             row_count: 0,
             applied_points: 0,
             ended: false,
@@ -102,13 +111,14 @@ impl PointsPut {
 
     async fn advance(&mut self) -> Result<Option<PutResult>> {
         loop {
+            if let Some(answer) = self.answers.pop_front() {
+                return Ok(Some(answer));
+            }
             if let Some(error) = self.error.take() {
                 return Err(error);
             }
             if self.pending.is_due() || (self.ended && !self.pending.is_empty()) {
-                if let Some(result) = self.commit().await? {
-                    return Ok(Some(result));
-                }
+                self.commit().await?;
             } else if let Some(batch) = self.queue.pop_front() {
                 self.accept(&batch).await?;
             } else if !self.ended {
@@ -168,8 +178,9 @@ impl PointsPut {
             Some(batch) => {
                 let batch = batch.map_err(unreadable)?;
                 self.learn(&batch.schema())?;
-                for row in (0..batch.num_rows()).step_by(COMMIT_POINTS) {
-                    let rows = COMMIT_POINTS.min(batch.num_rows() - row);
+                let step = (COMMIT_POINTS / self.columns.len().max(1)).max(1);
+                for row in (0..batch.num_rows()).step_by(step) {
+                    let rows = step.min(batch.num_rows() - row);
                     self.queue.push_back(batch.slice(row, rows));
                 }
             }
@@ -191,7 +202,9 @@ impl PointsPut {
         if self.layout.is_some() {
             return Ok(());
         }
-        self.layout = Some(Layout::of(schema, self.targets.is_long())?);
+        let layout = Layout::of(schema, self.targets.is_long())?;
+        self.columns = self.targets.columns(&layout.stream_names(schema))?;
+        self.layout = Some(layout);
         if self.merge.is_none()
             && let Some(merge) = schema.metadata().get("btrdb.merge")
         {
@@ -207,26 +220,35 @@ impl PointsPut {
             .as_ref()
             .ok_or_else(|| Error::internal("rows came before their schema"))?;
         let first = self.row_count;
+        let backend = self.shared.gateway.backend().as_ref();
         let times = layout.times(batch, first)?;
-        let values = layout.values(batch, first)?;
-        let keys = layout.keys(batch, first)?;
-        let runs = self.targets.runs(&keys, batch.num_rows(), first)?;
-        self.targets
-            .resolve(self.shared.gateway.backend().as_ref())
-            .await?;
-        let mut row = 0;
-        for (slot, rows) in runs {
-            let id = self.targets.id(slot)?;
-            self.pending
-                .push(id, times.slice(row, rows), values.slice(row, rows));
-            row += rows;
+        if self.columns.is_empty() {
+            let values = layout.values(batch, first)?;
+            let keys = layout.keys(batch, first)?;
+            let runs = self.targets.runs(&keys, batch.num_rows(), first)?;
+            self.targets.resolve(backend).await?;
+            let mut row = 0;
+            for (slot, rows) in runs {
+                let id = self.targets.id(slot)?;
+                self.pending
+                    .push(id, times.slice(row, rows), values.slice(row, rows));
+                row += rows;
+            }
+        } else {
+            let points = layout.wide_points(batch, &times, first)?;
+            self.targets.resolve(backend).await?;
+            for (slot, (times, values)) in self.columns.iter().zip(points) {
+                if !times.is_empty() {
+                    self.pending.push(self.targets.id(*slot)?, times, values);
+                }
+            }
         }
         self.row_count += batch.num_rows() as u64;
         Ok(())
     }
 
-    /// Applies what was put aside; answers the new versions.
-    async fn commit(&mut self) -> Result<Option<PutResult>> {
+    /// Applies what was put aside.
+    async fn commit(&mut self) -> Result<()> {
         let writes = self.pending.take();
         let sizes: Vec<(StreamId, u64)> = writes
             .iter()
@@ -254,15 +276,15 @@ impl PointsPut {
             .next()
             .map(|(stream, error)| describe(stream, error, failure_count));
         match &self.reply {
-            Reply::Versions if written.is_empty() => Ok(None),
-            Reply::Versions => Ok(Some(versions(&written))),
-            Reply::Count { transaction } => {
-                if !transaction.is_empty() {
-                    self.shared.transactions.pin(transaction, &written)?;
-                }
-                Ok(None)
+            Reply::Versions => self
+                .answers
+                .extend(written.chunks(ANSWER_STREAMS).map(versions)),
+            Reply::Count { transaction } if !transaction.is_empty() => {
+                self.shared.transactions.pin(transaction, &written)?;
             }
+            Reply::Count { .. } => {}
         }
+        Ok(())
     }
 }
 

@@ -57,7 +57,7 @@ impl Targets {
         Self::new(false, true, vec![slot])
     }
 
-    /// The streams that the rows name.
+    /// The streams that the rows, or the columns, name.
     pub(super) fn long(create: bool) -> Self {
         Self::new(true, create, Vec::new())
     }
@@ -73,7 +73,7 @@ impl Targets {
         }
     }
 
-    /// Whether rows name their streams.
+    /// Whether rows or columns name their streams.
     pub(super) fn is_long(&self) -> bool {
         self.long
     }
@@ -159,6 +159,38 @@ impl Targets {
             }
         }
         Ok(runs)
+    }
+
+    /// The slots of streams that columns name, by uuid or by collection and name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for a column whose name is neither, or stands twice.
+    pub(super) fn columns(&mut self, names: &[&str]) -> Result<Vec<usize>> {
+        let mut slots = Vec::with_capacity(names.len());
+        for column in names {
+            let slot = match (Uuid::parse_str(column), column.rsplit_once('/')) {
+                (Ok(id), _) => self.slot_of_id(id),
+                (Err(_), Some((collection, name))) => {
+                    let key = format!("{collection}\0{name}");
+                    match self.by_name.get(&key) {
+                        Some(slot) => *slot,
+                        None => self.slot_of_name(&key, collection, name, ""),
+                    }
+                }
+                (Err(_), None) => {
+                    return Err(Error::invalid(format!(
+                        "column \"{column}\" names no stream: columns beside time are named by uuid or collection/name"
+                    ))
+                    .with_code(Code::InvalidParameter));
+                }
+            };
+            if slots.contains(&slot) {
+                return Err(Error::invalid(format!("column \"{column}\" stands twice"))
+                    .with_code(Code::InvalidParameter));
+            }
+            slots.push(slot);
+        }
+        Ok(slots)
     }
 
     fn slot_of_id(&mut self, id: Uuid) -> usize {
