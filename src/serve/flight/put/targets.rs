@@ -211,7 +211,7 @@ impl Targets {
         self.slots.len() - 1
     }
 
-    /// Looks up the slots from `from` on, and creates what there is not, if that is wanted.
+    /// Looks up the slots that are new, and creates what there is not, if that is wanted.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) for a uuid that there is not, or a name where nothing is to be created.
