@@ -122,7 +122,7 @@ impl StreamPath {
     ) -> Result<(StreamId, Option<Version>)> {
         let (collection, name) = match self {
             Self::Id(id, version) => {
-                backend.describe(&[*id]).await?;
+                check_ids(backend, &[*id]).await?;
                 return Ok((*id, *version));
             }
             Self::Named { collection, name } => (collection, name),
@@ -154,6 +154,27 @@ pub(super) async fn find_one(
         return Err(ambiguous(collection, name, &ids));
     }
     Ok(found.pop())
+}
+
+/// Refuses uuids that no stream has.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] naming the first: a backend need not say which of many it misses.
+pub(super) async fn check_ids(backend: &dyn Backend, ids: &[StreamId]) -> Result<()> {
+    match backend.describe(ids).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        described => return described.map(drop),
+    }
+    for id in ids {
+        backend.describe(&[*id]).await.map_err(|error| {
+            if error.kind() != ErrorKind::NotFound {
+                return error;
+            }
+            Error::not_found(format!("no stream has the uuid {id}")).with_code(Code::NoSuchStream)
+        })?;
+    }
+    // It came into being between the two looks.
+    Ok(())
 }
 
 /// Several streams share a name.

@@ -178,6 +178,15 @@ async fn bad_puts_are_refused_naming_column_and_row() {
         .await,
     );
     assert_eq!(code, Code::NotFound, "{message}");
+    let ids = StringArray::from(vec!["00000000-0000-0000-0000-000000000002"; 2]);
+    let stray = batch(&[
+        ("uuid", Arc::new(ids)),
+        ("time", Arc::clone(&time)),
+        ("value", Arc::clone(&value)),
+    ]);
+    let (code, message) = failure(put(&mut client, path(&["points"]), vec![stray]).await);
+    assert_eq!(code, Code::NotFound, "{message}");
+    assert!(message.contains("000000000002"), "{message}");
     client
         .add_header("x-btrdb-create", "false")
         .expect("a header");

@@ -29,7 +29,7 @@ use tonic::{Status, Streaming};
 
 use super::Shared;
 use super::call::CallOptions;
-use super::descriptor::{StreamPath, Target, find_one, unknown_stream};
+use super::descriptor::{StreamPath, Target, check_ids, find_one, unknown_stream};
 use super::metadata::{CATALOG, PUBLIC};
 use super::status::{kind, status};
 use super::ticket::Prepared;
@@ -160,7 +160,7 @@ async fn path_targets(backend: &dyn Backend, path: StreamPath, create: bool) -> 
         ))
         .with_code(Code::InvalidParameter)),
         StreamPath::Id(id, None) => {
-            backend.describe(&[id]).await?;
+            check_ids(backend, &[id]).await?;
             Ok(Targets::stream(id))
         }
         StreamPath::Named { collection, name } => {

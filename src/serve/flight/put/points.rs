@@ -120,7 +120,7 @@ impl PointsPut {
             if self.pending.is_due() || (self.ended && !self.pending.is_empty()) {
                 self.commit().await?;
             } else if let Some(batch) = self.queue.pop_front() {
-                self.accept(&batch).await?;
+                self.accept(&batch)?;
             } else if !self.ended {
                 self.receive().await?;
             } else if self.wants_count() && !self.answered {
@@ -214,32 +214,28 @@ impl PointsPut {
     }
 
     /// Checks the rows of `batch`, and puts them aside for the next commit.
-    async fn accept(&mut self, batch: &RecordBatch) -> Result<()> {
+    fn accept(&mut self, batch: &RecordBatch) -> Result<()> {
         let layout = self
             .layout
             .as_ref()
             .ok_or_else(|| Error::internal("rows came before their schema"))?;
         let first = self.row_count;
-        let backend = self.shared.gateway.backend().as_ref();
         let times = layout.times(batch, first)?;
         if self.columns.is_empty() {
             let values = layout.values(batch, first)?;
             let keys = layout.keys(batch, first)?;
             let runs = self.targets.runs(&keys, batch.num_rows(), first)?;
-            self.targets.resolve(backend).await?;
             let mut row = 0;
             for (slot, rows) in runs {
-                let id = self.targets.id(slot)?;
                 self.pending
-                    .push(id, times.slice(row, rows), values.slice(row, rows));
+                    .push(slot, times.slice(row, rows), values.slice(row, rows));
                 row += rows;
             }
         } else {
             let points = layout.wide_points(batch, &times, first)?;
-            self.targets.resolve(backend).await?;
             for (slot, (times, values)) in self.columns.iter().zip(points) {
                 if !times.is_empty() {
-                    self.pending.push(self.targets.id(*slot)?, times, values);
+                    self.pending.push(*slot, times, values);
                 }
             }
         }
@@ -247,9 +243,11 @@ impl PointsPut {
         Ok(())
     }
 
-    /// Applies what was put aside.
+    /// Applies what was put aside. Streams are looked up, and created, no sooner: rows that are refused leave none behind.
     async fn commit(&mut self) -> Result<()> {
-        let writes = self.pending.take();
+        let backend = self.shared.gateway.backend().as_ref();
+        self.targets.resolve(backend).await?;
+        let writes = self.pending.take(&self.targets)?;
         let sizes: Vec<(StreamId, u64)> = writes
             .iter()
             .map(|write| (write.stream, write.times.len() as u64))
@@ -258,7 +256,7 @@ impl PointsPut {
             merge: self.merge.unwrap_or_default(),
             rounding_bits: 0,
         };
-        let outcomes = self.shared.gateway.backend().insert(writes, options).await;
+        let outcomes = backend.insert(writes, options).await;
         let mut written: Vec<(StreamId, Version)> = Vec::with_capacity(sizes.len());
         let mut failures = Vec::new();
         for ((stream, points), outcome) in sizes.into_iter().zip(outcomes) {
@@ -321,8 +319,9 @@ struct Pending {
     since: Option<Instant>,
     /// They waited long enough.
     overdue: bool,
-    streams: Vec<(StreamId, Gathered)>,
-    positions: HashMap<StreamId, usize>,
+    /// The points of each slot.
+    streams: Vec<(usize, Gathered)>,
+    positions: HashMap<usize, usize>,
 }
 
 /// The points of one stream.
@@ -342,33 +341,33 @@ impl Pending {
         self.points >= COMMIT_POINTS || (self.overdue && self.points > 0)
     }
 
-    fn push(&mut self, stream: StreamId, times: ScalarBuffer<i64>, values: ScalarBuffer<f64>) {
+    fn push(&mut self, slot: usize, times: ScalarBuffer<i64>, values: ScalarBuffer<f64>) {
         self.points += times.len();
         self.since.get_or_insert_with(Instant::now);
-        match self.positions.get(&stream) {
+        match self.positions.get(&slot) {
             Some(position) => self.streams[*position].1.extend(&times, &values),
             None => {
-                self.positions.insert(stream, self.streams.len());
-                self.streams.push((stream, Gathered::Whole(times, values)));
+                self.positions.insert(slot, self.streams.len());
+                self.streams.push((slot, Gathered::Whole(times, values)));
             }
         }
     }
 
-    fn take(&mut self) -> Vec<Write> {
+    fn take(&mut self, targets: &Targets) -> Result<Vec<Write>> {
         let pending = std::mem::take(self);
         pending
             .streams
             .into_iter()
-            .map(|(stream, gathered)| {
+            .map(|(slot, gathered)| {
                 let (times, values) = match gathered {
                     Gathered::Whole(times, values) => (times, values),
                     Gathered::Parts(times, values) => (times.into(), values.into()),
                 };
-                Write {
-                    stream,
+                Ok(Write {
+                    stream: targets.id(slot)?,
                     times,
                     values,
-                }
+                })
             })
             .collect()
     }

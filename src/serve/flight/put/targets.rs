@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use futures::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
-use super::super::descriptor::{ambiguous, find_one, unknown_stream};
+use super::super::descriptor::{ambiguous, check_ids, find_one, unknown_stream};
 use super::columns::Keys;
 use crate::backend::Backend;
 use crate::error::{Code, Error, Result};
@@ -211,7 +211,7 @@ impl Targets {
         self.slots.len() - 1
     }
 
-    /// Looks up the slots from `from` on, and creates what there is not, if that is wanted.
+    /// Looks up the slots that are new, and creates what there is not, if that is wanted.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) for a uuid that there is not, or a name where nothing is to be created.
@@ -229,7 +229,7 @@ impl Targets {
         }
         if !ids.is_empty() {
             let wanted: Vec<_> = ids.iter().map(|(_, id)| *id).collect();
-            backend.describe(&wanted).await?;
+            check_ids(backend, &wanted).await?;
             for (position, id) in ids {
                 self.slots[position] = Slot::Known(id);
             }
