@@ -10,8 +10,9 @@ use crate::engine::history::View;
 use crate::engine::tree::{Inner, Link, Node, Piece};
 use crate::model::{Cuts, Stat, TimeRange};
 
-/// Nodes asked for at once: the boundaries of a few thousand windows in one round a level.
-const LOOKAHEAD_NODES: usize = 4096;
+/// Nodes asked for at once: the boundaries of a thousand windows in one round a level. Where every point is a window of its own,
+/// so many leaves make 80 MiB of windows; more would not be kept in check.
+const LOOKAHEAD_NODES: usize = 1024;
 
 /// The statistics of a view's windows, ascending; windows without points are absent.
 pub(crate) struct StatWalk {
