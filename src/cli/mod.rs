@@ -42,20 +42,35 @@ enum Command {
     Import(Box<import::ImportArgs>),
 }
 
+/// Stack of each thread, of which only what is used takes memory. SQL of a few thousand operators is a tree as deep.
+const STACK_BYTES: usize = 64 << 20;
+
 /// Does what the arguments say, to the end.
 ///
 /// # Errors
 /// Whatever stopped it; [`exit::code`] says what the process should exit with.
 pub fn run(cli: Cli) -> Result<()> {
     start_log(&cli.log)?;
-    let runtime = tokio::runtime::Runtime::new()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
         .map_err(|error| exit::from_io("the async runtime does not start", error))?;
-    let result = runtime.block_on(async {
+    // On a thread of the runtime: the main thread's stack is whatever the shell allows.
+    let command = async {
         match cli.command {
             Command::Serve(args) => serve::run(args).await,
             Command::Sql(args) => sql::run(args).await,
             Command::Import(args) => import::run(*args).await,
         }
+    };
+    let result = std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || runtime.block_on(command))
+            .map_err(|error| exit::from_io("a thread does not start", error))?
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     // A blocking read of stdin or of a slow file would otherwise hold the process up after the answer is known.
     runtime.shutdown_background();

@@ -8,16 +8,18 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::functions::Function;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The one statement of `sql`, with its parameters numbered.
 ///
 /// # Errors
 /// Invalid for text that does not parse, holds no statement or several; Unsupported for statements that do not read.
 pub(super) fn parse(sql: &str) -> Result<Parsed> {
+    check_size(sql)?;
     let numbered = number_parameters(sql)?;
     let mut statements = DFParserBuilder::new(numbered.as_str())
         .with_dialect(&GenericDialect {})
@@ -36,6 +38,71 @@ pub(super) fn parse(sql: &str) -> Result<Parsed> {
         let _ = sql.visit(&mut LowercaseFunctions);
     }
     Ok(statement)
+}
+
+/// Longest text of a statement.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Operators of a statement. Chains of them (`a + b + c ...`) become trees as deep as they are long, which parser and planner
+/// walk by recursion: with a stack of 64 MiB, as the server's threads have, there is room for many more.
+const OPERATOR_COUNT_MAX: usize = 2000;
+
+/// Refuses text whose plan would be deeper than the stack.
+fn check_size(sql: &str) -> Result<()> {
+    if sql.len() > TEXT_BYTES_MAX {
+        let message = format!(
+            "the statement has {} bytes, {TEXT_BYTES_MAX} at most",
+            sql.len()
+        );
+        return Err(Error::new(ErrorKind::Exhausted, message));
+    }
+    if sql.len() < OPERATOR_COUNT_MAX {
+        return Ok(());
+    }
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize()
+        .map_err(|error| Error::invalid(error.to_string()))?;
+    let operators = tokens.iter().filter(|token| is_operator(token)).count();
+    if operators > OPERATOR_COUNT_MAX {
+        let message = format!(
+            "the statement has {operators} operators, {OPERATOR_COUNT_MAX} at most: a long OR is shorter as IN (...)"
+        );
+        return Err(Error::new(ErrorKind::Exhausted, message));
+    }
+    Ok(())
+}
+
+/// Whether a token adds a level to the tree. Parentheses do too, but the parser counts these itself.
+fn is_operator(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::IS
+                | Keyword::LIKE
+                | Keyword::BETWEEN
+                | Keyword::CASE
+                | Keyword::WHEN
+                | Keyword::SELECT
+                | Keyword::JOIN
+                | Keyword::UNION
+                | Keyword::INTERSECT
+                | Keyword::EXCEPT
+        ),
+        Token::Comma
+        | Token::Whitespace(_)
+        | Token::Number(_, _)
+        | Token::SingleQuotedString(_)
+        | Token::Period
+        | Token::SemiColon
+        | Token::Placeholder(_)
+        | Token::EOF
+        | Token::LParen
+        | Token::RParen => false,
+        _ => true,
+    }
 }
 
 /// `?` as `$1`, `$2`, ... in the order of the text, which is the order that clients bind in.

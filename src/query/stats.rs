@@ -15,6 +15,7 @@ use super::errors::to_datafusion;
 use super::points::{Group, Label, ShownSnapshot, time_column, time_type};
 use super::scan::{Read, ShownRanges, ShownStreams, batch_of};
 use super::session::Frame;
+use crate::error::{Error, ErrorKind};
 use crate::model::{
     Cuts, Direction, Stat, StatBatch, StatQuery, StreamDescriptor, TimeRange, Timestamp,
 };
@@ -227,6 +228,9 @@ impl Read for StatRead {
     }
 }
 
+/// Windows that are held while streams are merged: about 400 MiB of them.
+const MERGED_WINDOWS_MAX: usize = 4 << 20;
+
 impl StatRead {
     fn rows(&self, batch: &StatBatch) -> Result<RecordBatch> {
         let stream = self.streams.descriptors.get(batch.stream).map(Arc::as_ref);
@@ -244,6 +248,7 @@ impl StatRead {
         mut batches: BoxStream<'static, crate::error::Result<StatBatch>>,
         labels: &[Label],
     ) -> Result<Vec<RecordBatch>> {
+        let mut held = 0;
         let mut groups: BTreeMap<Vec<String>, (usize, BTreeMap<Timestamp, Stat>)> = BTreeMap::new();
         while let Some(batch) = batches.try_next().await.map_err(to_datafusion)? {
             let stream = self
@@ -255,9 +260,20 @@ impl StatRead {
             let (_, windows) = groups
                 .entry(key)
                 .or_insert_with(|| (batch.stream, BTreeMap::new()));
+            let before = windows.len();
             for (&time, stat) in batch.times.iter().zip(&batch.stats) {
                 windows.entry(time).or_default().merge(stat);
             }
+            held += windows.len() - before;
+            if held > MERGED_WINDOWS_MAX {
+                let message = format!(
+                    "the answer has more than {MERGED_WINDOWS_MAX} windows that several streams share: take wider \
+                     windows or a shorter range, or group by uuid too"
+                );
+                return Err(to_datafusion(Error::new(ErrorKind::Exhausted, message)));
+            }
+            // A store in memory is always ready, and would never let go of the thread.
+            tokio::task::consume_budget().await;
         }
         groups
             .into_values()

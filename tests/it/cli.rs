@@ -453,3 +453,25 @@ fn imports_that_cannot_be_are_refused() {
 fn a_signal_ends_the_server_well() {
     Server::start(&[]).terminate();
 }
+
+#[test]
+fn long_chains_of_operators_are_answered_or_refused() {
+    for (terms, code) in [(1500, 0), (100_000, 6)] {
+        for operator in ["+", "OR", "||"] {
+            let sql = vec!["1"; terms].join(&format!(" {operator} "));
+            let sql = match operator {
+                "OR" => format!("SELECT {}", sql.replace('1', "(1 > 2)")),
+                _ => format!("SELECT {sql}"),
+            };
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            std::io::Write::write_all(&mut file, sql.as_bytes()).unwrap();
+            let done = run(&["sql", "-f", file.path().to_str().unwrap()]);
+            let error = String::from_utf8_lossy(&done.stderr);
+            assert_eq!(
+                done.status.code(),
+                Some(code),
+                "{terms} {operator}: {error}"
+            );
+        }
+    }
+}

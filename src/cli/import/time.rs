@@ -119,7 +119,7 @@ impl TimeParser {
         let unit = self.unit_for(number as i128, number)?;
         // Whole and fractional part apart: their sum in nanoseconds has more digits than a float keeps.
         let scale = unit.nanoseconds();
-        let whole = number.trunc() as i128 * i128::from(scale);
+        let whole = (number.trunc() as i128).saturating_mul(scale.into());
         let fraction = (number.fract() * scale as f64).round() as i128;
         Ok(in_range(whole.saturating_add(fraction)))
     }
@@ -228,6 +228,10 @@ mod tests {
         assert_eq!(parse(Some(TimeUnit::S), "-1.5"), Ok(-1_500_000_000));
         assert_eq!(parse(Some(TimeUnit::Ms), "1.5e3"), Ok(1_500_000_000));
         assert_eq!(parse(Some(TimeUnit::Ns), "7.5"), Ok(8));
+        for number in [1e38, -1e300] {
+            let parsed = TimeParser::new(Some(TimeUnit::S)).float(number);
+            assert_eq!(parsed.expect("a known unit"), Err(Reason::TimeOutOfRange));
+        }
         let error = TimeParser::new(None).text("12345").expect_err("no unit");
         assert!(error.message().contains("--time-unit"), "{error}");
     }

@@ -2,8 +2,8 @@
 //!
 //! Statements deliver exactly their schema, in types that every client knows; nothing is converted here.
 
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -35,13 +35,38 @@ fn slice_bytes(batch: &RecordBatch) -> usize {
     batch
         .columns()
         .iter()
-        // Types that cannot tell are counted by capacity, which is never too little.
-        .map(|column| {
-            let data = column.to_data();
-            data.get_slice_memory_size()
-                .unwrap_or_else(|_| column.get_buffer_memory_size())
-        })
+        .map(|column| column_bytes(column.as_ref()))
         .sum()
+}
+
+fn column_bytes(column: &dyn Array) -> usize {
+    // Arrow counts the whole child of a sliced list, which is the same however short the slice.
+    let nested = |offsets: &[i32], child: &dyn Array| {
+        let (first, last) = (offsets[0] as usize, offsets[offsets.len() - 1] as usize);
+        size_of_val(offsets) + column_bytes(child.slice(first, last - first).as_ref())
+    };
+    match column.data_type() {
+        DataType::Map(_, _) => {
+            let map = column.as_map();
+            nested(map.value_offsets(), map.entries())
+        }
+        DataType::List(_) => {
+            let list = column.as_list::<i32>();
+            nested(list.value_offsets(), list.values().as_ref())
+        }
+        DataType::Struct(_) => {
+            let fields = column.as_struct().columns();
+            fields
+                .iter()
+                .map(|field| column_bytes(field.as_ref()))
+                .sum()
+        }
+        // Types that cannot tell are counted by capacity, which is never too little.
+        _ => column
+            .to_data()
+            .get_slice_memory_size()
+            .unwrap_or_else(|_| column.get_buffer_memory_size()),
+    }
 }
 
 /// `batch` in messages of about [`MESSAGE_BYTES`].

@@ -1,12 +1,14 @@
 //! Prepared statements: handles that carry the statement.
 
+use std::panic::AssertUnwindSafe;
+
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::sql::{
     ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
     DoPutPreparedStatementResult,
 };
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 
 use super::Shared;
 use super::call::CallOptions;
@@ -64,7 +66,13 @@ impl Shared {
     ) -> Result<Prepared> {
         let mut prepared = self.open_prepared(handle, call)?;
         let mut bound = false;
-        while let Some(batch) = rows.try_next().await.map_err(super::put::unreadable)? {
+        loop {
+            // As for puts: a message made to trip Arrow's decoder ends its own call, and no more.
+            let next = AssertUnwindSafe(rows.try_next()).catch_unwind().await;
+            let next = next.map_err(|_| Error::invalid("the data of the parameters is damaged"))?;
+            let Some(batch) = next.map_err(super::put::unreadable)? else {
+                break;
+            };
             // A statement without parameters is executed with an empty batch, and empty batches keep connections alive.
             if batch.num_rows() == 0 || batch.num_columns() == 0 {
                 continue;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Snapshot, StreamId, Version};
+use crate::model::{MergePolicy, Snapshot, StreamId, Version};
 use crate::query::SessionOptions;
 
 /// Streams that one transaction can pin: pins travel in tickets, and 64 Ki of them are 1.5 MiB.
@@ -163,6 +163,12 @@ impl Transactions {
     /// [`ErrorKind::Invalid`] if there is no such setting or value, [`ErrorKind::NotFound`] if no such transaction is open.
     pub(super) fn set(&self, id: &[u8], name: &str, value: &str) -> Result<()> {
         self.with(id, |transaction| transaction.session.set(name, value))?
+    }
+
+    /// The merge policy that was set inside the transaction, if it is open and has one of its own.
+    pub(super) fn merge(&self, id: &[u8]) -> Option<MergePolicy> {
+        let set = self.with(id, |transaction| transaction.session.merge).ok();
+        set.filter(|merge| *merge != MergePolicy::default())
     }
 
     /// Makes the transaction see what it wrote.

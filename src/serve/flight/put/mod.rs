@@ -220,8 +220,12 @@ async fn ingest_put(
     let transaction = ingest
         .transaction_id
         .unwrap_or_else(|| shared.transactions.of_connection(call.connection));
+    // The header of a call says more than a SET before it.
+    let merge = call
+        .merge
+        .or_else(|| shared.transactions.merge(&transaction));
     let reply = Reply::Count { transaction };
-    let put = PointsPut::new(shared, batches, targets, call.merge, reply);
+    let put = PointsPut::new(shared, batches, targets, merge, reply);
     Ok(Put::Points(Box::new(put)))
 }
 
