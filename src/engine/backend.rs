@@ -40,6 +40,8 @@ impl Backend for Engine {
     }
 
     async fn versions(&self, streams: &[StreamId], snapshot: Snapshot) -> Result<Vec<Version>> {
+        // One state of all of them: a commit may be made between two streams.
+        let snapshot = self.store.pin(snapshot);
         self.store.catalogue.versions(streams, snapshot)
     }
 

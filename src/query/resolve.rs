@@ -280,7 +280,15 @@ async fn find_descriptor(frame: &Arc<Frame>, wanted: &StreamName) -> Result<Arc<
 }
 
 async fn by_uuid(frame: &Arc<Frame>, id: StreamId) -> Result<Arc<StreamDescriptor>> {
-    let found = frame.backend.describe(&[id]).await?;
+    let found = frame.backend.describe(&[id]).await.map_err(|error| {
+        if error.code() == Some(Code::NoSuchStream) {
+            // BTrDB's words leave out which.
+            return Error::not_found(format!("no stream has the uuid {id}"))
+                .with_code(Code::NoSuchStream)
+                .with_source(error);
+        }
+        error
+    })?;
     found.into_iter().next().ok_or_else(|| {
         Error::not_found(format!("stream {id} does not exist")).with_code(Code::NoSuchStream)
     })

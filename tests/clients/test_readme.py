@@ -42,6 +42,7 @@ def test_the_tour(demo, tmp_path):
 
 def test_commands_outside_the_tour_exist():
     assert "cargo run --locked -- serve --demo" in README
+    assert not re.search(r"\b[A-Z]+_[A-Z]+\b|SPEEDTABLE", re.sub(r"`[^`]*`|```.*?```", "", README, flags=re.DOTALL)), "placeholders"
     assert (ROOT / "test").stat().st_mode & 0o100, "./test is executable"
     for path in re.findall(r"\]\(([^)#:]+)\)", README):
         assert Path(ROOT, path).exists(), path
