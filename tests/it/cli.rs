@@ -461,6 +461,7 @@ fn long_chains_of_operators_are_answered_or_refused() {
             let sql = vec!["1"; terms].join(&format!(" {operator} "));
             let sql = match operator {
                 "OR" => format!("SELECT {}", sql.replace('1', "(1 > 2)")),
+                "||" => format!("SELECT {}", sql.replace('1', "'1'")),
                 _ => format!("SELECT {sql}"),
             };
             let mut file = tempfile::NamedTempFile::new().unwrap();
