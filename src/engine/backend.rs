@@ -5,8 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+use super::fetch::Fetcher;
 use super::read::next_points;
-use super::{Engine, join, read, subscribe, walk};
+use super::walk::ChangeWalk;
+use super::{Engine, join, read, subscribe};
 use crate::backend::Backend;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::model::stream::check_collection;
@@ -18,17 +20,14 @@ use crate::model::{
     Version, Write,
 };
 
-/// Points that are inserted on the calling thread; more are worked out on one that may take its time.
-const INLINE_POINTS_MAX: usize = 16 * 1024;
-
 #[async_trait]
 impl Backend for Engine {
     async fn snapshot(&self) -> Result<Snapshot> {
-        Ok(Snapshot::Commit(self.store.committed()))
+        Ok(Snapshot::Commit(self.store.pin(Snapshot::Latest)?))
     }
 
     async fn create(&self, stream: StreamDescriptor) -> Result<()> {
-        self.store.catalogue.create(stream)
+        self.store.create(stream).await
     }
 
     async fn find(&self, filter: StreamFilter) -> Result<Vec<Arc<StreamDescriptor>>> {
@@ -41,20 +40,27 @@ impl Backend for Engine {
 
     async fn versions(&self, streams: &[StreamId], snapshot: Snapshot) -> Result<Vec<Version>> {
         // One state of all of them: a commit may be made between two streams.
-        let snapshot = self.store.pin(snapshot);
-        self.store.catalogue.versions(streams, snapshot)
+        let commit = self.store.pin(snapshot)?;
+        let mut versions = Vec::with_capacity(streams.len());
+        for &id in streams {
+            let stream = self.store.catalogue.stream(id)?;
+            versions.push(self.store.version_at(&stream, commit).await?);
+        }
+        Ok(versions)
     }
 
     async fn set_tags(&self, update: TagUpdate) -> Result<u64> {
-        self.store.catalogue.set_tags(update)
+        let change = || self.store.catalogue.set_tags(update);
+        self.store.change_properties(change).await
     }
 
     async fn set_annotations(&self, update: AnnotationUpdate) -> Result<u64> {
-        self.store.catalogue.set_annotations(update)
+        let change = || self.store.catalogue.set_annotations(update);
+        self.store.change_properties(change).await
     }
 
     async fn obliterate(&self, stream: StreamId) -> Result<()> {
-        self.store.catalogue.obliterate(stream)
+        self.store.obliterate(stream).await
     }
 
     async fn collections(&self, prefix: &str) -> Result<Vec<String>> {
@@ -69,30 +75,16 @@ impl Backend for Engine {
     }
 
     async fn insert(&self, writes: Vec<Write>, options: InsertOptions) -> Vec<Result<Version>> {
-        let points: usize = writes.iter().map(|write| write.times.len()).sum();
-        if points <= INLINE_POINTS_MAX {
-            return self.store.insert(writes, options);
-        }
-        let store = Arc::clone(&self.store);
-        let count = writes.len();
-        match tokio::task::spawn_blocking(move || store.insert(writes, options)).await {
-            Ok(answers) => answers,
-            Err(error) => {
-                let message = format!("the insert did not finish: {error}");
-                (0..count)
-                    .map(|_| Err(Error::internal(message.clone())))
-                    .collect()
-            }
-        }
+        self.store.insert(writes, options).await
     }
 
     async fn delete(&self, stream: StreamId, range: TimeRange) -> Result<Version> {
-        self.store.delete(stream, range)
+        self.store.delete(stream, range).await
     }
 
     async fn flush(&self, streams: &[StreamId]) -> Result<Vec<Version>> {
         // Nothing is ever buffered: what was acknowledged has its version.
-        self.store.catalogue.versions(streams, Snapshot::Latest)
+        self.versions(streams, Snapshot::Latest).await
     }
 
     fn points(&self, query: PointQuery) -> BoxStream<'static, Result<PointBatch>> {
@@ -120,21 +112,24 @@ impl Backend for Engine {
             Direction::Forward => TimeRange::new(query.time, MAX_TIME),
             Direction::Backward => TimeRange::new(MIN_TIME, query.time),
         };
+        let commit = self.store.pin(query.snapshot)?;
         let points = PointQuery {
             direction: query.direction,
             limit: Some(1),
-            snapshot: self.store.pin(query.snapshot),
             ..PointQuery::new(query.streams, range)
         };
-        let nearest = |&read: &StreamRead| {
-            let (version, mut walk) = self.store.walk_points(&points, read)?;
-            let point = next_points(&mut walk, 1).map(|(times, values)| Point {
+        let mut nearest = Vec::with_capacity(points.streams.len());
+        for &read in &points.streams {
+            let (version, mut walk, mut fetcher) =
+                self.store.walk_points(&points, read, commit).await?;
+            let point = next_points(&mut walk, &mut fetcher, 1).await?;
+            let point = point.map(|(times, values)| Point {
                 time: times[0],
                 value: values[0],
             });
-            Ok((version, point))
-        };
-        points.streams.iter().map(nearest).collect()
+            nearest.push((version, point));
+        }
+        Ok(nearest)
     }
 
     async fn changes(&self, query: ChangesQuery) -> Result<Changes> {
@@ -145,14 +140,12 @@ impl Backend for Engine {
             ))
             .with_code(Code::InvalidPointWidth));
         }
-        let stream = self.store.catalogue.stream(query.stream)?;
-        let view = stream.view(
-            StreamRead {
-                id: query.stream,
-                version: query.to,
-            },
-            Snapshot::Latest,
-        )?;
+        let read = StreamRead {
+            id: query.stream,
+            version: query.to,
+        };
+        let commit = self.store.pin(Snapshot::Latest)?;
+        let view = self.store.view(read, commit).await?;
         if query.from > view.version {
             let message = format!(
                 "start version after end version: {} > {}",
@@ -172,7 +165,15 @@ impl Backend for Engine {
         let ranges = if query.from == view.version {
             Vec::new()
         } else {
-            walk::changes(&view, query.from, query.resolution)
+            let mut fetcher = Fetcher::new(&self.store, query.stream);
+            let mut walk = ChangeWalk::new(&view, query.from, query.resolution);
+            loop {
+                let links = walk.wants();
+                if links.is_empty() {
+                    break walk.finish();
+                }
+                walk.supply(fetcher.nodes(&links).await?);
+            }
         };
         Ok(Changes {
             version: view.version,

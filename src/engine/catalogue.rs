@@ -3,23 +3,28 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::history::{History, View};
+use super::history::History;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::model::stream::{check_annotation, check_collection, check_tag};
 use crate::model::{
-    AnnotationUpdate, CollectionMatch, MetadataUsage, Snapshot, StreamDescriptor, StreamFilter,
-    StreamId, StreamRead, TagKey, TagUpdate, Tags, Version,
+    AnnotationUpdate, CollectionMatch, MetadataUsage, StreamDescriptor, StreamFilter, StreamId,
+    TagKey, TagUpdate, Tags,
 };
 
 /// One stream: its history, and the lock under which its mutations are worked out.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
-    /// Held while a mutation is worked out and made visible. Taken before `history`, never after it.
-    pub(crate) writing: Mutex<()>,
+    /// What the store's bytes call it: never used twice.
+    pub(crate) number: u32,
+    /// Held while a mutation is worked out and sequenced, which may need nodes from the store.
+    pub(crate) writing: Arc<tokio::sync::Mutex<()>>,
+    /// Whether it waits to be folded.
+    pub(crate) fold_is_due: AtomicBool,
     /// Held for moments; none once the stream is obliterated.
     history: Mutex<Option<History>>,
 }
@@ -37,6 +42,16 @@ struct Names {
     by_name: BTreeMap<(String, Tags), StreamId>,
     /// Uuids that may never be used again.
     burned: HashSet<StreamId>,
+    by_number: HashMap<u32, StreamId>,
+    next_number: u32,
+}
+
+/// Everything about the streams of a store at one moment.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub(crate) streams: Vec<(u32, Arc<StreamDescriptor>, History)>,
+    pub(crate) burned: Vec<StreamId>,
+    pub(crate) next_number: u32,
 }
 
 impl Stream {
@@ -47,22 +62,6 @@ impl Stream {
             .as_mut()
             .map(work)
             .ok_or_else(|| no_such_stream(self.id))
-    }
-
-    /// The view that a read of the stream sees.
-    pub(crate) fn view(&self, read: StreamRead, snapshot: Snapshot) -> Result<View> {
-        self.with_history(|history| {
-            let version = match (read.version, snapshot) {
-                (Some(version), _) => version,
-                (None, Snapshot::Latest) => history.latest(),
-                (None, Snapshot::Commit(commit)) => history.version_at(commit),
-            };
-            history.view(version)
-        })?
-        .map_err(|error| {
-            let message = format!("stream {}: {}", self.id, error.message());
-            Error::new(error.kind(), message).with_code(Code::VersionNotAvailable)
-        })
     }
 }
 
@@ -93,9 +92,8 @@ impl Catalogue {
             .collect()
     }
 
-    pub(crate) fn create(&self, mut stream: StreamDescriptor) -> Result<()> {
-        stream.check()?;
-        stream.property_version = 1;
+    /// Adds a stream; answers its number.
+    pub(crate) fn create(&self, stream: &StreamDescriptor) -> Result<u32> {
         let mut names = self.names.write();
         let id = stream.id;
         if names.streams.contains_key(&id) {
@@ -106,30 +104,94 @@ impl Catalogue {
             let message = format!("uuid \"{id}\" has been used before with a (now deleted) stream");
             return Err(Error::new(ErrorKind::Conflict, message).with_code(Code::ReusedUuid));
         }
-        names.claim(&stream)?;
-        let history = Mutex::new(Some(History::default()));
-        let cell = Arc::new(Stream {
-            id,
-            writing: Mutex::new(()),
-            history,
-        });
-        names.streams.insert(id, (cell, Arc::new(stream)));
-        Ok(())
+        names.claim(stream)?;
+        let number = names.next_number;
+        names.add(number, stream.clone(), History::default());
+        Ok(number)
     }
 
-    pub(crate) fn obliterate(&self, id: StreamId) -> Result<()> {
-        let stream = self.stream(id)?;
-        // A write that is under way finishes first, and none begins on what is about to go.
-        let _writing = stream.writing.lock();
+    /// Adds a stream as it was recorded.
+    pub(crate) fn restore(&self, number: u32, stream: StreamDescriptor, history: History) {
         let mut names = self.names.write();
-        let (_, known) = names
+        names.by_name.insert(name_of(&stream), stream.id);
+        names.add(number, stream, history);
+    }
+
+    /// Burns uuids and numbers as they were recorded.
+    pub(crate) fn restore_burned(&self, burned: Vec<StreamId>, next_number: u32) {
+        let mut names = self.names.write();
+        names.burned.extend(burned);
+        names.next_number = names.next_number.max(next_number);
+    }
+
+    /// Sets properties as they were recorded; answers whether there is such a stream.
+    pub(crate) fn restore_properties(&self, number: u32, stream: StreamDescriptor) -> bool {
+        let mut names = self.names.write();
+        let Some((_, known)) = names.streams.get(&stream.id) else {
+            return false;
+        };
+        let before = name_of(known);
+        names.by_name.remove(&before);
+        names.by_name.insert(name_of(&stream), stream.id);
+        let id = stream.id;
+        if let Some((_, entry)) = names.streams.get_mut(&id) {
+            *entry = Arc::new(stream);
+        }
+        names.by_number.get(&number) == Some(&id)
+    }
+
+    /// Removes a stream, of which nobody works out a mutation.
+    pub(crate) fn remove(&self, id: StreamId) -> Result<()> {
+        let mut names = self.names.write();
+        let (stream, known) = names
             .streams
             .remove(&id)
             .ok_or_else(|| no_such_stream(id))?;
         names.by_name.remove(&name_of(&known));
+        names.by_number.remove(&stream.number);
         names.burned.insert(id);
         *stream.history.lock() = None;
         Ok(())
+    }
+
+    /// The stream with this number.
+    pub(crate) fn by_number(&self, number: u32) -> Option<Arc<Stream>> {
+        let names = self.names.read();
+        let id = names.by_number.get(&number)?;
+        names.streams.get(id).map(|(stream, _)| Arc::clone(stream))
+    }
+
+    /// Every stream, ascending by uuid.
+    pub(crate) fn all(&self) -> Vec<Arc<Stream>> {
+        let names = self.names.read();
+        let mut all: Vec<_> = names
+            .streams
+            .values()
+            .map(|(stream, _)| Arc::clone(stream))
+            .collect();
+        all.sort_by_key(|stream| stream.id);
+        all
+    }
+
+    /// Everything, for a checkpoint.
+    pub(crate) fn capture(&self) -> Captured {
+        let names = self.names.read();
+        let mut streams: Vec<_> = names
+            .streams
+            .values()
+            .filter_map(|(stream, known)| {
+                let history = stream.history.lock().clone()?;
+                Some((stream.number, Arc::clone(known), history))
+            })
+            .collect();
+        streams.sort_by_key(|&(number, ..)| number);
+        let mut burned: Vec<_> = names.burned.iter().copied().collect();
+        burned.sort_unstable();
+        Captured {
+            streams,
+            burned,
+            next_number: names.next_number,
+        }
     }
 
     pub(crate) fn find(&self, filter: &StreamFilter) -> Vec<Arc<StreamDescriptor>> {
@@ -183,7 +245,7 @@ impl Catalogue {
         }
     }
 
-    pub(crate) fn set_tags(&self, update: TagUpdate) -> Result<u64> {
+    pub(crate) fn set_tags(&self, update: TagUpdate) -> Result<(u32, Arc<StreamDescriptor>)> {
         if let Some(collection) = &update.collection {
             check_collection(collection)?;
         }
@@ -200,7 +262,10 @@ impl Catalogue {
         })
     }
 
-    pub(crate) fn set_annotations(&self, update: AnnotationUpdate) -> Result<u64> {
+    pub(crate) fn set_annotations(
+        &self,
+        update: AnnotationUpdate,
+    ) -> Result<(u32, Arc<StreamDescriptor>)> {
         for (key, value) in &update.changes {
             check_annotation(key, value.as_deref())?;
         }
@@ -218,10 +283,10 @@ impl Catalogue {
         id: StreamId,
         expected: Option<u64>,
         change: impl FnOnce(&mut StreamDescriptor),
-    ) -> Result<u64> {
+    ) -> Result<(u32, Arc<StreamDescriptor>)> {
         let mut names = self.names.write();
-        let (_, known) = names.streams.get(&id).ok_or_else(|| no_such_stream(id))?;
-        let known = Arc::clone(known);
+        let (stream, known) = names.streams.get(&id).ok_or_else(|| no_such_stream(id))?;
+        let (number, known) = (stream.number, Arc::clone(known));
         if let Some(expected) = expected.filter(|&expected| expected != known.property_version) {
             let message = format!(
                 "stream annotation version does not match: stream {id} has {}, expected was {expected}",
@@ -234,30 +299,32 @@ impl Catalogue {
         let mut changed = known.as_ref().clone();
         change(&mut changed);
         changed.property_version += 1;
-        let property_version = changed.property_version;
         if name_of(&changed) != name_of(&known) {
             names.claim(&changed)?;
             names.by_name.remove(&name_of(&known));
         }
+        let changed = Arc::new(changed);
         if let Some((_, entry)) = names.streams.get_mut(&id) {
-            *entry = Arc::new(changed);
+            *entry = Arc::clone(&changed);
         }
-        Ok(property_version)
-    }
-
-    /// The versions that a read under `snapshot` sees.
-    pub(crate) fn versions(&self, ids: &[StreamId], snapshot: Snapshot) -> Result<Vec<Version>> {
-        let version_of = |history: &mut History| match snapshot {
-            Snapshot::Latest => history.latest(),
-            Snapshot::Commit(commit) => history.version_at(commit),
-        };
-        ids.iter()
-            .map(|&id| self.stream(id)?.with_history(version_of))
-            .collect()
+        Ok((number, changed))
     }
 }
 
 impl Names {
+    fn add(&mut self, number: u32, stream: StreamDescriptor, history: History) {
+        let cell = Arc::new(Stream {
+            id: stream.id,
+            number,
+            writing: Arc::default(),
+            fold_is_due: AtomicBool::new(false),
+            history: Mutex::new(Some(history)),
+        });
+        self.next_number = self.next_number.max(number + 1);
+        self.by_number.insert(number, stream.id);
+        self.streams.insert(stream.id, (cell, Arc::new(stream)));
+    }
+
     /// Takes a name for a stream, if it is free.
     fn claim(&mut self, stream: &StreamDescriptor) -> Result<()> {
         let name = name_of(stream);
@@ -322,7 +389,7 @@ fn filter_name(filter: &StreamFilter) -> Option<&str> {
         .find_map(|(key, value)| value.as_deref().filter(|_| *key == TagKey::Name))
 }
 
-fn no_such_stream(id: StreamId) -> Error {
+pub(crate) fn no_such_stream(id: StreamId) -> Error {
     // BTrDB's exact words; which stream it was is the cause.
     Error::not_found("stream does not exist")
         .with_code(Code::NoSuchStream)

@@ -3,28 +3,33 @@
 //! A version is not a tree of its own. It is one of
 //!
 //! ```text
-//! append   a later tree that only grew, cut off at a time      one time mark a version
+//! append   a later tree that only grew, cut off at a time      one mark a version
 //! runs     an earlier tree plus the first few of some runs     the points, kept beside the tree
 //! ```
 //!
-//! Small additive mutations collect as *live* runs and are folded into the tree together. A read sees a [`View`]: a tree, a
-//! cut, and runs; it cannot tell which kind of version it reads.
+//! Small additive mutations collect as *live* runs and are folded into the tree together, which changes no version. A read
+//! sees a [`View`]: a tree, a cut, and runs; it cannot tell which kind of version it reads.
+//!
+//! Mutations are taken into the history when they are sequenced, before they are durable. Readers ask for a commit, and see
+//! none that is not.
 
-use std::sync::Arc;
+mod live;
 
-use super::tree::{self, Chunk, Inner, Piece};
+use super::marks::{Lookup, MarkLog, Spill};
+use super::tree::{Address, Link, Piece, Slot};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::model::time::MIN_TIME;
-use crate::model::{MergePolicy, TimeRange, Version};
+use crate::model::{Stat, Version};
 
-/// Points that collect as live runs before they are folded: about four leaves, so that a fold writes more points than nodes.
-const LIVE_POINTS_MAX: usize = 4096;
+pub(crate) use live::{Live, sorted_runs};
 
 /// One version of a stream, as reads see it: the points of `root` before `cut`, and those of `runs`.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     pub(crate) version: Version,
-    pub(crate) root: Option<Arc<Inner>>,
+    pub(crate) root: Option<Link>,
+    /// Of all points of the tree, where that is known without looking and nothing is cut off.
+    pub(crate) total: Option<Stat>,
     /// Points of the tree at or after this time belong to later versions.
     pub(crate) cut: i64,
     /// Additive points beside the tree, sorted; at equal times they come after the tree's.
@@ -32,304 +37,263 @@ pub(crate) struct View {
 }
 
 /// All versions of one stream.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct History {
-    /// Ascending; together they hold every version up to the newest tree's.
-    intervals: Vec<Interval>,
-    /// The store's commit of each version, from the first after creation.
-    commits: Vec<u64>,
-    /// The tree of the last version that `intervals` hold.
-    base: Option<Arc<Inner>>,
+    /// Of every version up to the newest tree's.
+    pub(crate) marks: MarkLog,
+    /// Ascending; how the versions that `marks` holds are read.
+    pub(crate) intervals: Vec<Interval>,
+    /// The tree of the last version that `marks` holds, in the store; none before there is one.
+    pub(crate) base: Option<Slot>,
     /// The versions after that.
-    live: Live,
+    pub(crate) live: Live,
     /// Of the latest version.
-    last_time: Option<i64>,
+    pub(crate) last_time: Option<i64>,
 }
 
-/// Consecutive versions that are read alike.
-#[derive(Debug)]
-struct Interval {
-    first: Version,
-    kind: Kind,
+/// Consecutive versions that are read alike, up to the next interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interval {
+    pub(crate) first: Version,
+    pub(crate) kind: IntervalKind,
 }
 
-#[derive(Debug)]
-enum Kind {
-    /// `root` cut at the mark of the version.
-    Append {
-        root: Option<Arc<Inner>>,
-        cuts: Vec<i64>,
-    },
-    /// `root` and the first runs, up to and with the version's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IntervalKind {
+    /// `root` cut at the mark of the version. In the last interval the root is the newest tree, whatever stands here.
+    Append { root: Option<Address> },
+    /// `root` and the first runs of a block, up to and with the version's.
     Runs {
-        root: Option<Arc<Inner>>,
-        runs: Live,
+        root: Option<Address>,
+        runs: Address,
     },
 }
 
-/// Additive mutations in the order they came.
-#[derive(Debug, Default)]
-struct Live {
-    times: Vec<i64>,
-    values: Vec<f64>,
-    /// Where each mutation's points end.
-    ends: Vec<usize>,
-    /// Some mutation began at or before a point stored earlier.
-    late: bool,
-    /// All of it, sorted, once a read asked for it.
-    sorted: Option<Piece>,
+/// What has to be read before a version can be.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Ready(View),
+    /// The cut of this version, from blocks; then the view is `root` cut there.
+    Cut {
+        root: Option<Address>,
+        lookup: Lookup<i64>,
+    },
+    /// The first `count` runs of a block beside `root`.
+    Runs {
+        root: Option<Address>,
+        runs: Address,
+        count: usize,
+    },
 }
 
 /// A mutation worked out but not yet part of the history.
-#[derive(Debug)]
-pub(crate) struct Change {
-    kind: ChangeKind,
-    last_time: Option<i64>,
-}
-
-#[derive(Debug)]
-enum ChangeKind {
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
     /// A few more points beside the tree.
-    Run { points: Piece, late: bool },
-    /// The tree with the live runs and points after them.
-    Grown { root: Arc<Inner> },
-    /// Any other tree. `folded` is the version before it as a tree of its own, if live runs had to be folded for it.
+    Run(Piece),
+    /// The tree with the live runs and more points after them.
+    Grown { root: Slot, last_time: i64 },
+    /// Any other tree. What was live before it is found in `folded`, a tree of its own, or in `runs`, a block.
     Replaced {
-        folded: Option<Arc<Inner>>,
-        root: Option<Arc<Inner>>,
+        folded: Option<Slot>,
+        runs: Option<Address>,
+        root: Option<Slot>,
+        last_time: Option<i64>,
     },
 }
 
+/// Live runs moved into the tree: no new version.
+#[derive(Clone, Debug)]
+pub(crate) struct Fold {
+    /// The last version folded.
+    pub(crate) upto: Version,
+    pub(crate) root: Slot,
+    /// Where the runs lie, if they cannot be read off the tree.
+    pub(crate) runs: Option<Address>,
+}
+
 impl History {
-    /// The newest version.
+    /// The newest version, durable or not.
     pub(crate) fn latest(&self) -> Version {
-        Version(Version::CREATED.0 + self.commits.len() as u64)
+        Version(self.marks.last().0 + self.live.len() as u64)
     }
 
     /// The newest version that `commit` includes.
-    pub(crate) fn version_at(&self, commit: u64) -> Version {
-        Version(Version::CREATED.0 + self.commits.partition_point(|&made| made <= commit) as u64)
+    pub(crate) fn version_at(&self, commit: u64) -> Lookup<Version> {
+        match self.live.count_at(commit) {
+            0 => self.marks.version_at(commit),
+            count => Lookup::Found(Version(self.marks.last().0 + count as u64)),
+        }
     }
 
-    /// One version, for reading.
-    pub(crate) fn view(&mut self, version: Version) -> Result<View> {
-        if version < Version::CREATED || version > self.latest() {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!(
-                    "version {version} is not available: there are {} to {}",
-                    Version::CREATED,
-                    self.latest()
-                ),
-            )
-            .with_code(Code::VersionNotAvailable));
+    /// How a version is read; `newest` is the newest that the reader may see.
+    pub(crate) fn step(&mut self, version: Version, newest: Version) -> Result<Step> {
+        if version < Version::CREATED || version > newest {
+            let message = format!(
+                "version {version} is not available: there are {} to {newest}",
+                Version::CREATED
+            );
+            return Err(
+                Error::new(ErrorKind::NotFound, message).with_code(Code::VersionNotAvailable)
+            );
         }
-        let live_first = Version(self.latest().0 + 1 - self.live.ends.len() as u64);
-        if version >= live_first {
-            let runs = self
-                .live
-                .first_runs((version.0 - live_first.0 + 1) as usize);
-            return Ok(View {
+        let base = self.marks.last();
+        if version >= base {
+            return Ok(Step::Ready(View {
                 version,
-                root: self.base.clone(),
+                root: self.base.as_ref().and_then(|slot| slot.link.clone()),
+                total: Some(self.base.as_ref().map_or(Stat::EMPTY, |slot| slot.stat)),
                 cut: i64::MAX,
-                runs,
-            });
+                runs: self.live.first_runs((version.0 - base.0) as usize),
+            }));
         }
         let after = self
             .intervals
             .partition_point(|interval| interval.first <= version);
-        let Some(interval) = after.checked_sub(1).map(|index| &mut self.intervals[index]) else {
-            return Ok(View {
+        let Some(interval) = after.checked_sub(1).map(|index| self.intervals[index]) else {
+            return Ok(Step::Ready(View {
                 version,
                 root: None,
+                total: Some(Stat::EMPTY),
                 cut: i64::MAX,
                 runs: None,
-            });
+            }));
         };
-        let offset = (version.0 - interval.first.0) as usize;
-        Ok(match &mut interval.kind {
-            Kind::Append { root, cuts } => View {
-                version,
-                root: root.clone(),
-                cut: cuts[offset],
-                runs: None,
+        Ok(match interval.kind {
+            IntervalKind::Append { root } => Step::Cut {
+                root: if after == self.intervals.len() {
+                    self.base_address()
+                } else {
+                    root
+                },
+                lookup: self.marks.cut(version),
             },
-            Kind::Runs { root, runs } => View {
-                version,
-                root: root.clone(),
-                cut: i64::MAX,
-                runs: runs.first_runs(offset + 1),
+            IntervalKind::Runs { root, runs } => Step::Runs {
+                root,
+                runs,
+                count: (version.0 - interval.first.0 + 1) as usize,
             },
         })
     }
 
-    /// What inserting `points` would change. They are sorted, deduplicated for `merge`, and at least one.
-    pub(crate) fn insertion(&mut self, points: &Piece, merge: MergePolicy) -> Change {
-        let (first, last) = (points.times()[0], points.times()[points.len() - 1]);
-        let late = self.last_time.is_some_and(|stored| first <= stored);
-        let last_time = Some(self.last_time.map_or(last, |stored| stored.max(last)));
-        let additive = merge == MergePolicy::Never || !late;
-        let version = self.latest().next();
-        let kind = if additive && self.live.times.len() + points.len() < LIVE_POINTS_MAX {
-            ChangeKind::Run {
-                points: points.clone(),
-                late,
-            }
-        } else if late || self.live.late {
-            let (folded, before) = self.folded();
-            let root = tree::insert(before.as_deref(), points, merge, version);
-            ChangeKind::Replaced {
-                folded,
-                root: Some(root),
-            }
-        } else {
-            let grown = match self.live.all() {
-                None => points.clone(),
-                Some(live) => concat(&live, points),
-            };
-            ChangeKind::Grown {
-                root: tree::insert(self.base.as_deref(), &grown, MergePolicy::Never, version),
-            }
-        };
-        Change { kind, last_time }
-    }
-
-    /// What removing the points of `range` would change.
-    pub(crate) fn deletion(&mut self, range: TimeRange) -> Change {
-        let version = self.latest().next();
-        let (folded, before) = self.folded();
-        let root = before.map(|root| tree::delete(&root, range, version));
-        let last_time = root.as_deref().and_then(tree::last_time);
-        Change {
-            kind: ChangeKind::Replaced { folded, root },
-            last_time,
-        }
-    }
-
     /// Makes `change`, which was worked out on this very state, the next version.
     pub(crate) fn apply(&mut self, change: Change, commit: u64) -> Version {
-        debug_assert!(self.commits.last().is_none_or(|&last| last <= commit));
-        self.commits.push(commit);
-        self.last_time = change.last_time;
-        match change.kind {
-            ChangeKind::Run { points, late } => self.live.push(&points, late),
-            ChangeKind::Grown { root } => {
-                let mut cuts = std::mem::take(&mut self.live).cuts();
-                cuts.push(cut_after(self.last_time));
-                self.close_appended(Some(root), cuts);
+        match change {
+            Change::Run(points) => {
+                let (first, last) = (points.times()[0], points.times()[points.len() - 1]);
+                let late = self.last_time.is_some_and(|stored| first <= stored);
+                self.last_time = Some(self.last_time.map_or(last, |stored| stored.max(last)));
+                self.live.push(&points, late, commit);
             }
-            ChangeKind::Replaced { folded, root } => {
-                let live = std::mem::take(&mut self.live);
-                if live.late {
-                    let first = Version(self.latest().0 - live.ends.len() as u64);
-                    let kind = Kind::Runs {
-                        root: self.base.take(),
-                        runs: live,
-                    };
-                    self.intervals.push(Interval { first, kind });
-                } else if !live.ends.is_empty() {
-                    // One version has just been pushed that is not among these.
-                    self.commits.pop();
-                    self.close_appended(folded, live.cuts());
-                    self.commits.push(commit);
+            Change::Grown { root, last_time } => {
+                self.close_live(None);
+                self.begin_append();
+                self.last_time = Some(last_time);
+                self.marks.push(commit, cut_after(self.last_time));
+                self.base = Some(root);
+            }
+            Change::Replaced {
+                folded,
+                runs,
+                root,
+                last_time,
+            } => {
+                self.close_live(runs);
+                if folded.is_some() {
+                    self.base = folded;
                 }
-                let kind = Kind::Append {
-                    root: root.clone(),
-                    cuts: vec![cut_after(self.last_time)],
-                };
-                self.intervals.push(Interval {
-                    first: self.latest(),
-                    kind,
-                });
+                self.begin(IntervalKind::Append { root: None });
+                self.last_time = last_time;
+                self.marks.push(commit, cut_after(last_time));
                 self.base = root;
             }
         }
         self.latest()
     }
 
-    /// The latest version as a tree, and separately that tree if live runs were folded to make it.
-    fn folded(&mut self) -> (Option<Arc<Inner>>, Option<Arc<Inner>>) {
-        let latest = self.latest();
-        match self.live.all() {
-            None => (None, self.base.clone()),
+    /// Moves live runs into the tree that `fold` brings, worked out on this very tree and a prefix of these runs.
+    pub(crate) fn apply_fold(&mut self, fold: Fold) {
+        let count = (fold.upto.0 - self.marks.last().0) as usize;
+        let rest = self.live.split_off(count);
+        self.close_live(fold.runs);
+        self.live = rest;
+        self.base = Some(fold.root);
+    }
+
+    /// Marks that were written out leave memory.
+    pub(crate) fn apply_spill(&mut self, spill: &Spill) {
+        self.marks.take_over(spill);
+    }
+
+    /// The tree's address.
+    pub(crate) fn base_address(&self) -> Option<Address> {
+        address_of(self.base.as_ref())
+    }
+
+    /// What the history keeps in memory that folds make room for.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.live.bytes() as u64
+    }
+
+    /// Marks the live versions: cuts of a tree about to come, or the runs of a block.
+    fn close_live(&mut self, runs: Option<Address>) {
+        if self.live.len() == 0 {
+            return;
+        }
+        match runs {
             Some(runs) => {
-                let root = tree::insert(self.base.as_deref(), &runs, MergePolicy::Never, latest);
-                (Some(Arc::clone(&root)), Some(root))
+                let root = self.base_address();
+                self.begin(IntervalKind::Runs { root, runs });
+                for &commit in self.live.commits() {
+                    self.marks.push(commit, i64::MAX);
+                }
             }
+            None => {
+                self.begin_append();
+                for (commit, cut) in self.live.cuts() {
+                    self.marks.push(commit, cut);
+                }
+            }
+        }
+        self.live = Live::default();
+    }
+
+    /// Versions that come now are cuts of the newest tree; so are those before, if they were.
+    fn begin_append(&mut self) {
+        let grows = matches!(
+            self.intervals.last(),
+            Some(Interval {
+                kind: IntervalKind::Append { .. },
+                ..
+            })
+        );
+        if !grows {
+            self.begin(IntervalKind::Append { root: None });
         }
     }
 
-    /// Takes the newest `cuts.len()` versions into the intervals, all of them cuts of `root`, which is `base` grown.
-    fn close_appended(&mut self, root: Option<Arc<Inner>>, cuts: Vec<i64>) {
-        let first = Version(self.latest().0 + 1 - cuts.len() as u64);
-        match self.intervals.last_mut().map(|interval| &mut interval.kind) {
-            // Earlier appends are cuts of the grown tree as well: their own tree is no longer needed.
-            Some(Kind::Append {
-                root: earlier,
-                cuts: marks,
-            }) => {
-                earlier.clone_from(&root);
-                marks.extend(cuts);
-            }
-            _ => self.intervals.push(Interval {
-                first,
-                kind: Kind::Append {
-                    root: root.clone(),
-                    cuts,
-                },
-            }),
+    /// Versions that come now are read another way; those before keep the tree they have.
+    fn begin(&mut self, kind: IntervalKind) {
+        let newest = self.base_address();
+        if let Some(Interval {
+            kind: IntervalKind::Append { root },
+            ..
+        }) = self.intervals.last_mut()
+        {
+            *root = newest;
         }
-        self.base = root;
+        self.intervals.push(Interval {
+            first: self.marks.last().next(),
+            kind,
+        });
     }
 }
 
-impl Live {
-    fn push(&mut self, points: &Piece, late: bool) {
-        self.times.extend_from_slice(points.times());
-        self.values.extend_from_slice(points.values());
-        self.ends.push(self.times.len());
-        self.late |= late;
-        self.sorted = None;
-    }
-
-    /// Where a tree that has grown over these runs is cut for each of them.
-    fn cuts(&self) -> Vec<i64> {
-        debug_assert!(!self.late);
-        self.ends
-            .iter()
-            .map(|&end| self.times[end - 1] + 1)
-            .collect()
-    }
-
-    fn all(&mut self) -> Option<Piece> {
-        self.first_runs(self.ends.len())
-    }
-
-    /// The first `count` runs in one, sorted by time, earlier runs first where times are equal.
-    fn first_runs(&mut self, count: usize) -> Option<Piece> {
-        let end = *self.ends[..count].last()?;
-        if end == self.times.len() {
-            if self.sorted.is_none() {
-                self.sorted = Some(self.sort(end));
-            }
-            return self.sorted.clone();
-        }
-        Some(self.sort(end))
-    }
-
-    fn sort(&self, end: usize) -> Piece {
-        let (times, values) = (&self.times[..end], &self.values[..end]);
-        if !self.late {
-            return Piece::whole(Arc::new(Chunk::new(times.to_vec(), values.to_vec())));
-        }
-        let mut order: Vec<usize> = (0..end).collect();
-        order.sort_by_key(|&row| times[row]);
-        let (times, values) = order
-            .into_iter()
-            .map(|row| (times[row], values[row]))
-            .unzip();
-        Piece::whole(Arc::new(Chunk::new(times, values)))
+/// Where the node under a slot lies.
+pub(crate) fn address_of(slot: Option<&Slot>) -> Option<Address> {
+    match slot?.link {
+        Some(Link::Inner(address)) => Some(address),
+        _ => None,
     }
 }
 
@@ -338,74 +302,114 @@ fn cut_after(last: Option<i64>) -> i64 {
     last.map_or(MIN_TIME, |last| last + 1)
 }
 
-fn concat(first: &Piece, then: &Piece) -> Piece {
-    let times = [first.times(), then.times()].concat();
-    let values = [first.values(), then.values()].concat();
-    Piece::whole(Arc::new(Chunk::new(times, values)))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::engine::walk::points_of;
+    use crate::engine::tree::Chunk;
 
-    fn piece(times: impl IntoIterator<Item = i64>) -> Piece {
-        let times: Vec<i64> = times.into_iter().collect();
+    fn piece(times: &[i64]) -> Piece {
         let values = times.iter().map(|&time| time as f64).collect();
-        Piece::whole(Arc::new(Chunk::new(times, values)))
+        Piece::whole(Arc::new(Chunk::new(times.to_vec(), values)))
     }
 
-    fn insert(history: &mut History, commit: u64, times: impl IntoIterator<Item = i64>) {
-        let change = history.insertion(&piece(times), MergePolicy::Never);
-        history.apply(change, commit);
-    }
-
-    fn times(history: &mut History, version: u64) -> Vec<i64> {
-        let view = history.view(Version(version)).expect("the version exists");
-        points_of(&view)
-            .into_iter()
-            .map(|point| point.time)
-            .collect()
-    }
-
-    #[test]
-    fn growing_versions_share_one_tree() {
-        let mut history = History::default();
-        for i in 0..10_000 {
-            insert(&mut history, i, [i as i64 * 10]);
+    /// A tree that stands for the points whose number it is given.
+    fn tree(number: u32) -> Slot {
+        Slot {
+            generation: Version(0),
+            stat: Stat::of(&[1.0]),
+            link: Some(Link::Inner(address(number))),
         }
-        assert_eq!(history.intervals.len(), 1);
-        assert!(times(&mut history, 10).is_empty());
-        assert_eq!(times(&mut history, 13), [0, 10, 20]);
-        assert_eq!(times(&mut history, 10_010).len(), 10_000);
+    }
+
+    fn address(number: u32) -> Address {
+        Address {
+            segment: number,
+            offset: 0,
+            length: 1,
+        }
+    }
+
+    fn step(history: &mut History, version: u64) -> Step {
+        let newest = history.latest();
+        history
+            .step(Version(version), newest)
+            .expect("the version exists")
     }
 
     #[test]
-    fn late_points_and_deletes_leave_every_version_as_it_was() {
+    fn growing_versions_are_cuts_of_the_newest_tree() {
         let mut history = History::default();
-        insert(&mut history, 1, [100, 200]);
-        insert(&mut history, 2, [50]);
-        insert(&mut history, 3, [300]);
-        let change = history.deletion(TimeRange::new(60, 250));
-        history.apply(change, 4);
-        insert(&mut history, 5, [400]);
-        insert(&mut history, 6, 500..10_000);
-        insert(&mut history, 7, [400]);
-        assert_eq!(times(&mut history, 11), [100, 200]);
-        assert_eq!(times(&mut history, 12), [50, 100, 200]);
-        assert_eq!(times(&mut history, 13), [50, 100, 200, 300]);
-        assert_eq!(times(&mut history, 14), [50, 300]);
-        assert_eq!(times(&mut history, 15), [50, 300, 400]);
-        assert_eq!(times(&mut history, 16).len(), 9503);
-        assert_eq!(times(&mut history, 17).len(), 9504);
-        assert_eq!(
-            history.view(Version(18)).expect_err("the future").code(),
-            Some(Code::VersionNotAvailable)
+        for (commit, time) in [(1, 10), (2, 20), (3, 30)] {
+            history.apply(Change::Run(piece(&[time])), commit);
+        }
+        history.apply_fold(Fold {
+            upto: Version(12),
+            root: tree(1),
+            runs: None,
+        });
+        history.apply(
+            Change::Grown {
+                root: tree(2),
+                last_time: 90,
+            },
+            4,
         );
-        assert_eq!(
-            history.view(Version(9)).expect_err("the past").code(),
-            Some(Code::VersionNotAvailable)
+        assert_eq!(history.intervals.len(), 1);
+        let cut = |step: Step| match step {
+            Step::Cut {
+                root: Some(root),
+                lookup: Lookup::Found(cut),
+            } => (root.segment, cut),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(cut(step(&mut history, 11)), (2, 11));
+        assert_eq!(cut(step(&mut history, 13)), (2, 31));
+        assert!(matches!(step(&mut history, 14), Step::Ready(view) if view.cut == i64::MAX));
+        assert_eq!(history.version_at(3), Lookup::Found(Version(13)));
+    }
+
+    #[test]
+    fn late_runs_and_other_trees_leave_earlier_versions_as_they_were() {
+        let mut history = History::default();
+        history.apply(
+            Change::Grown {
+                root: tree(1),
+                last_time: 100,
+            },
+            1,
         );
-        assert_eq!(history.version_at(3), Version(13));
+        history.apply(Change::Run(piece(&[50])), 2);
+        history.apply(Change::Run(piece(&[200])), 3);
+        history.apply_fold(Fold {
+            upto: Version(13),
+            root: tree(2),
+            runs: Some(address(9)),
+        });
+        history.apply(
+            Change::Replaced {
+                folded: None,
+                runs: None,
+                root: Some(tree(3)),
+                last_time: Some(40),
+            },
+            4,
+        );
+        assert!(
+            matches!(step(&mut history, 12), Step::Runs { root: Some(root), count: 1, .. } if root == address(1))
+        );
+        assert!(matches!(
+            step(&mut history, 13),
+            Step::Runs { count: 2, .. }
+        ));
+        assert!(
+            matches!(step(&mut history, 11), Step::Cut { root: Some(root), .. } if root == address(1))
+        );
+        let error = history
+            .step(Version(15), history.latest())
+            .expect_err("the future");
+        assert_eq!(error.code(), Some(Code::VersionNotAvailable));
+        history.step(Version(9), Version(14)).expect_err("the past");
     }
 }

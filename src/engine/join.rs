@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::Float64Builder;
-use arrow::buffer::ScalarBuffer;
-use futures::StreamExt;
 use futures::stream::{BoxStream, try_unfold};
+use futures::{StreamExt, TryStreamExt};
 
 use super::Store;
+use super::fetch::Fetcher;
 use super::read::next_points;
 use super::walk::PointWalk;
 use crate::error::{Code, Error, Result};
@@ -29,17 +29,21 @@ pub(crate) fn multi_values(
     store: Arc<Store>,
     query: MultiQuery,
 ) -> BoxStream<'static, Result<MultiBatch>> {
-    let joined = match open(&store, query) {
-        Ok(joined) => joined,
+    let opened = match store.pin(query.snapshot) {
+        Ok(commit) => async move { open(&store, query, commit).await },
         Err(error) => return futures::stream::once(async { Err(error) }).boxed(),
     };
-    try_unfold(joined, |mut joined| async move {
-        Ok(joined.next().map(|batch| (batch, joined)))
-    })
-    .boxed()
+    futures::stream::once(opened)
+        .map_ok(|join| {
+            try_unfold(join, |mut join| async move {
+                Ok(join.next().await?.map(|batch| (batch, join)))
+            })
+        })
+        .try_flatten()
+        .boxed()
 }
 
-fn open(store: &Arc<Store>, query: MultiQuery) -> Result<Join> {
+async fn open(store: &Arc<Store>, query: MultiQuery, commit: u64) -> Result<Join> {
     let range = TimeRange::checked(query.range.start, query.range.end)?;
     if query.streams.is_empty() {
         return Err(Error::invalid("no streams to join").with_code(Code::InvalidParameter));
@@ -55,24 +59,18 @@ fn open(store: &Arc<Store>, query: MultiQuery) -> Result<Join> {
     let points = PointQuery {
         ranges: vec![TimeRange::new(start, range.end)],
         direction: Direction::Forward,
-        snapshot: store.pin(query.snapshot),
         ..PointQuery::new(query.streams, range)
     };
-    let sides = points.streams.iter().map(|&read| {
-        let (_, walk) = store.walk_points(&points, read)?;
-        Ok(Side {
-            points: Points::new(walk),
+    let mut sides = Vec::with_capacity(points.streams.len());
+    for &read in &points.streams {
+        let (_, walk, fetcher) = store.walk_points(&points, read, commit).await?;
+        sides.push(Side {
+            points: Points::new(walk, fetcher),
             snap: (period > 0).then_some(Snap { range, period }),
             head: None,
-        })
-    });
-    let mut join = Join {
-        sides: sides.collect::<Result<_>>()?,
-    };
-    for side in &mut join.sides {
-        side.advance();
+        });
     }
-    Ok(join)
+    Ok(Join { sides })
 }
 
 struct Join {
@@ -93,125 +91,154 @@ struct Snap {
     period: i64,
 }
 
-/// A walk, point by point.
+/// A walk, point by point: what has been read of it, and the rest.
 struct Points {
     walk: PointWalk,
-    batch: (ScalarBuffer<i64>, ScalarBuffer<f64>),
-    row: usize,
-    /// Put back by a reader that looked too far.
-    returned: VecDeque<Point>,
+    fetcher: Fetcher,
+    times: VecDeque<i64>,
+    values: VecDeque<f64>,
+    is_at_end: bool,
 }
 
 impl Join {
-    fn next(&mut self) -> Option<MultiBatch> {
+    async fn next(&mut self) -> Result<Option<MultiBatch>> {
         let rows = (BATCH_VALUES_MAX / self.sides.len()).clamp(1, BATCH_ROWS_MAX);
         let mut times = Vec::new();
         let mut columns: Vec<Float64Builder> =
             self.sides.iter().map(|_| Float64Builder::new()).collect();
         while times.len() < rows {
-            let Some(time) = self
-                .sides
-                .iter()
-                .filter_map(|side| side.head)
-                .map(|point| point.time)
-                .min()
-            else {
+            self.fill().await?;
+            if self.sides.iter().all(|side| side.head.is_none()) {
                 break;
-            };
-            times.push(time);
-            for (side, column) in self.sides.iter_mut().zip(&mut columns) {
-                match side.head {
-                    Some(point) if point.time == time => {
-                        column.append_value(point.value);
-                        side.advance();
-                    }
-                    _ => column.append_null(),
-                }
             }
+            // Without waiting, for as long as every side knows its next point.
+            while times.len() < rows && self.append_row(&mut times, &mut columns) {}
         }
-        (!times.is_empty()).then(|| MultiBatch {
+        Ok((!times.is_empty()).then(|| MultiBatch {
             times: times.into(),
             columns: columns.iter_mut().map(Float64Builder::finish).collect(),
-        })
+        }))
+    }
+
+    /// Gives every side its next point, if it has one.
+    async fn fill(&mut self) -> Result<()> {
+        for side in &mut self.sides {
+            while side.head.is_none() && !side.try_advance() {
+                side.points.read_on().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the next row; answers whether every side knows what comes after it.
+    fn append_row(&mut self, times: &mut Vec<i64>, columns: &mut [Float64Builder]) -> bool {
+        let heads = self.sides.iter().filter_map(|side| side.head);
+        let Some(time) = heads.map(|point| point.time).min() else {
+            return false;
+        };
+        times.push(time);
+        let mut all_known = true;
+        for (side, column) in self.sides.iter_mut().zip(columns) {
+            match side.head {
+                Some(point) if point.time == time => {
+                    column.append_value(point.value);
+                    side.head = None;
+                    all_known &= side.try_advance();
+                }
+                _ => column.append_null(),
+            }
+        }
+        all_known
     }
 }
 
 impl Side {
-    fn advance(&mut self) {
-        self.head = match self.snap {
-            None => self.points.next_distinct(),
-            Some(snap) => self.points.next_snapped(snap),
-        };
+    /// Finds the next point, or that there is none; answers whether that could be told from what has been read.
+    fn try_advance(&mut self) -> bool {
+        match self.snap {
+            None => self.points.try_distinct(&mut self.head),
+            Some(snap) => self.points.try_snapped(snap, &mut self.head),
+        }
     }
 }
 
 impl Points {
-    fn new(walk: PointWalk) -> Self {
-        let empty = (Vec::new().into(), Vec::new().into());
+    fn new(walk: PointWalk, fetcher: Fetcher) -> Self {
         Self {
             walk,
-            batch: empty,
-            row: 0,
-            returned: VecDeque::new(),
+            fetcher,
+            times: VecDeque::new(),
+            values: VecDeque::new(),
+            is_at_end: false,
         }
     }
 
-    fn next(&mut self) -> Option<Point> {
-        if let Some(point) = self.returned.pop_front() {
-            return Some(point);
+    async fn read_on(&mut self) -> Result<()> {
+        match next_points(&mut self.walk, &mut self.fetcher, READ_ROWS).await? {
+            Some((times, values)) => {
+                self.times.extend(times.iter());
+                self.values.extend(values.iter());
+            }
+            None => self.is_at_end = true,
         }
-        if self.row == self.batch.0.len() {
-            self.batch = next_points(&mut self.walk, READ_ROWS)?;
-            self.row = 0;
-        }
-        let point = Point {
-            time: self.batch.0[self.row],
-            value: self.batch.1[self.row],
-        };
-        self.row += 1;
-        Some(point)
+        Ok(())
     }
 
     /// The last stored point of the next time.
-    fn next_distinct(&mut self) -> Option<Point> {
-        let mut point = self.next()?;
-        while let Some(next) = self.next() {
-            if next.time != point.time {
-                self.returned.push_back(next);
-                break;
-            }
-            point = next;
+    fn try_distinct(&mut self, head: &mut Option<Point>) -> bool {
+        let Some(&time) = self.times.front() else {
+            return self.is_at_end;
+        };
+        let same = self
+            .times
+            .iter()
+            .take_while(|&&other| other == time)
+            .count();
+        if same == self.times.len() && !self.is_at_end {
+            return false;
         }
-        Some(point)
+        let value = self.values[same - 1];
+        self.consume(same);
+        *head = Some(Point { time, value });
+        true
     }
 
     /// The point nearest to the next line of the grid that has any, moved to it; the earliest of equally near ones.
-    fn next_snapped(&mut self, snap: Snap) -> Option<Point> {
-        loop {
-            let point = self.next()?;
-            let Some((line, mut distance)) = snap.line(point.time) else {
-                continue;
-            };
-            let mut best = Point {
-                time: line,
-                value: point.value,
-            };
-            while let Some(next) = self.next() {
-                match snap.line(next.time) {
-                    Some((same, further)) if same == line => {
-                        if further < distance {
-                            distance = further;
-                            best.value = next.value;
-                        }
-                    }
-                    _ => {
-                        self.returned.push_back(next);
-                        break;
+    fn try_snapped(&mut self, snap: Snap, head: &mut Option<Point>) -> bool {
+        let outside = self
+            .times
+            .iter()
+            .take_while(|&&time| snap.line(time).is_none())
+            .count();
+        self.consume(outside);
+        let Some((line, distance)) = self.times.front().and_then(|&time| snap.line(time)) else {
+            return self.is_at_end;
+        };
+        let (mut best, mut nearest) = (0, distance);
+        let mut same = 1;
+        while let Some(&time) = self.times.get(same) {
+            match snap.line(time) {
+                Some((other, further)) if other == line => {
+                    if further < nearest {
+                        (best, nearest) = (same, further);
                     }
                 }
+                _ => break,
             }
-            return Some(best);
+            same += 1;
         }
+        if same == self.times.len() && !self.is_at_end {
+            return false;
+        }
+        let value = self.values[best];
+        self.consume(same);
+        *head = Some(Point { time: line, value });
+        true
+    }
+
+    fn consume(&mut self, points: usize) {
+        self.times.drain(..points);
+        self.values.drain(..points);
     }
 }
 

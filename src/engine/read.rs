@@ -1,16 +1,25 @@
-//! Views and walks as streams of batches: the only place that fetches nodes.
+//! Views and walks as streams of batches.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use arrow::buffer::ScalarBuffer;
 use futures::StreamExt;
 use futures::stream::{BoxStream, try_unfold};
 
 use super::Store;
-use super::walk::{PointWalk, StatWalk, resolve};
-use crate::error::Result;
+use super::block::{MarkRef, Marks};
+use super::cache::Cached;
+use super::catalogue::Stream;
+use super::codec::Damage;
+use super::fetch::{Decode, Fetcher, corrupt};
+use super::history::{Step, View, sorted_runs};
+use super::marks::{Lookup, cut_in, refer_in, version_in};
+use super::tree::{Address, Link};
+use super::walk::{PointWalk, StatWalk};
+use crate::error::{Code, Error, Result};
 use crate::model::{
-    PointBatch, PointQuery, Snapshot, StatBatch, StatQuery, StreamRead, TimeRange, Version,
+    PointBatch, PointQuery, Snapshot, Stat, StatBatch, StatQuery, StreamRead, TimeRange, Version,
 };
 
 /// Windows of one batch of statistics.
@@ -21,87 +30,202 @@ const STREAMS_PER_TURN: usize = 64;
 
 impl Store {
     /// The snapshot with `Latest` made definite, so that all streams of a read see the same one.
-    pub(crate) fn pin(&self, snapshot: Snapshot) -> Snapshot {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if another writer may have made a later state.
+    pub(crate) fn pin(&self, snapshot: Snapshot) -> Result<u64> {
         match snapshot {
-            Snapshot::Latest => Snapshot::Commit(self.committed()),
-            pinned => pinned,
+            Snapshot::Latest => {
+                self.log.readable()?;
+                Ok(self.log.committed())
+            }
+            Snapshot::Commit(commit) => Ok(commit),
         }
     }
 
-    /// A walk over the points of one stream.
-    pub(crate) fn walk_points(
-        &self,
+    /// The newest version that `commit` includes.
+    pub(crate) async fn version_at(
+        self: &Arc<Self>,
+        stream: &Stream,
+        commit: u64,
+    ) -> Result<Version> {
+        match stream.with_history(|history| history.version_at(commit))? {
+            Lookup::Found(version) => Ok(version),
+            Lookup::In { level, address } => {
+                let marks = self
+                    .marks(stream, level, address, |mark| mark.first_commit <= commit)
+                    .await?;
+                Ok(version_in(&marks, commit))
+            }
+        }
+    }
+
+    /// The view that a read of a stream at `commit` sees.
+    pub(crate) async fn view(self: &Arc<Self>, read: StreamRead, commit: u64) -> Result<View> {
+        let stream = self.catalogue.stream(read.id)?;
+        let (version, newest) = match read.version {
+            None => {
+                let version = self.version_at(&stream, commit).await?;
+                (version, version)
+            }
+            Some(version) => {
+                let newest = self.version_at(&stream, self.log.committed()).await?;
+                (version, newest)
+            }
+        };
+        let step = stream
+            .with_history(|history| history.step(version, newest))?
+            .map_err(|error| {
+                let message = format!("stream {}: {}", stream.id, error.message());
+                Error::new(error.kind(), message).with_code(Code::VersionNotAvailable)
+            })?;
+        let (root, cut, runs) = match step {
+            Step::Ready(view) => return Ok(view),
+            Step::Cut {
+                root,
+                lookup: Lookup::Found(cut),
+            } => (root, cut, None),
+            Step::Cut {
+                root,
+                lookup: Lookup::In { level, address },
+            } => {
+                let marks = self
+                    .marks(&stream, level, address, |mark| mark.first <= version)
+                    .await?;
+                let cut = cut_in(&marks, version).ok_or_else(|| {
+                    let damage = Damage("marks lack a version that their reference names");
+                    corrupt(self, stream.id, address, damage)
+                })?;
+                (root, cut, None)
+            }
+            Step::Runs { root, runs, count } => {
+                let block = Fetcher::new(self, stream.id)
+                    .other(runs, Decode::Runs)
+                    .await?;
+                let runs = match block {
+                    Cached::Runs(runs) => sorted_runs(&runs, count),
+                    _ => None,
+                };
+                (root, i64::MAX, runs)
+            }
+        };
+        Ok(View {
+            version,
+            root: root.map(Link::Inner),
+            total: None,
+            cut,
+            runs,
+        })
+    }
+
+    /// The block of marks that the newest reference leads to for which `begins` holds.
+    async fn marks(
+        self: &Arc<Self>,
+        stream: &Stream,
+        mut level: u8,
+        mut address: Address,
+        begins: impl Fn(&MarkRef) -> bool,
+    ) -> Result<Arc<Marks>> {
+        let fetcher = Fetcher::new(self, stream.id);
+        loop {
+            let decode = if level == 0 {
+                Decode::Marks
+            } else {
+                Decode::Index
+            };
+            match fetcher.other(address, decode).await? {
+                Cached::Marks(marks) => return Ok(marks),
+                Cached::Index(refs) if level > 0 => {
+                    let next = refer_in(&refs, &begins).ok_or_else(|| {
+                        corrupt(self, stream.id, address, Damage("index leads nowhere"))
+                    })?;
+                    address = next.address;
+                    level -= 1;
+                }
+                _ => {
+                    let damage = Damage("block is of another kind");
+                    return Err(corrupt(self, stream.id, address, damage));
+                }
+            }
+        }
+    }
+
+    /// A walk over the points of one stream, and what fetches for it.
+    pub(crate) async fn walk_points(
+        self: &Arc<Self>,
         query: &PointQuery,
         read: StreamRead,
-    ) -> Result<(Version, PointWalk)> {
-        let view = self.catalogue.stream(read.id)?.view(read, query.snapshot)?;
+        commit: u64,
+    ) -> Result<(Version, PointWalk, Fetcher)> {
+        let view = self.view(read, commit).await?;
         let version = view.version;
-        Ok((
-            version,
-            PointWalk::new(view, query.ranges.clone(), query.direction, query.limit),
-        ))
+        let walk = PointWalk::new(view, query.ranges.clone(), query.direction, query.limit);
+        Ok((version, walk, Fetcher::new(self, read.id)))
     }
 }
 
+/// Times and values side by side.
+pub(crate) type Columns = (ScalarBuffer<i64>, ScalarBuffer<f64>);
+
 /// Reads a walk to its next batch.
-pub(crate) fn next_points(
+pub(crate) async fn next_points(
     walk: &mut PointWalk,
+    fetcher: &mut Fetcher,
     rows: usize,
-) -> Option<(
-    arrow::buffer::ScalarBuffer<i64>,
-    arrow::buffer::ScalarBuffer<f64>,
-)> {
+) -> Result<Option<Columns>> {
     loop {
         if let Some(batch) = walk.next(rows) {
-            return Some(batch);
+            return Ok(Some(batch));
         }
         let links = walk.wants();
         if links.is_empty() {
-            return walk.next(rows);
+            return Ok(walk.next(rows));
         }
-        walk.supply(resolve(links));
+        walk.supply(fetcher.nodes(&links).await?);
     }
 }
 
 struct Points {
     store: Arc<Store>,
     query: PointQuery,
+    commit: u64,
     left: VecDeque<(usize, StreamRead)>,
-    current: Option<(usize, Version, PointWalk)>,
+    current: Option<(usize, Version, PointWalk, Fetcher)>,
 }
 
 /// The points of a query, stream by stream.
 pub(crate) fn points(
     store: Arc<Store>,
-    mut query: PointQuery,
+    query: PointQuery,
 ) -> BoxStream<'static, Result<PointBatch>> {
-    query.snapshot = store.pin(query.snapshot);
-    if let Err(error) = query
-        .ranges
-        .iter()
+    let mut ranges = query.ranges.iter();
+    let checked = ranges
         .try_for_each(|range| TimeRange::checked(range.start, range.end).map(drop))
-    {
-        return futures::stream::once(async { Err(error) }).boxed();
-    }
+        .and_then(|()| store.pin(query.snapshot));
+    let commit = match checked {
+        Ok(commit) => commit,
+        Err(error) => return futures::stream::once(async { Err(error) }).boxed(),
+    };
     let left = query.streams.iter().copied().enumerate().collect();
     let state = Points {
         store,
         query,
+        commit,
         left,
         current: None,
     };
     try_unfold(state, |mut state| async move {
-        Ok(state.next()?.map(|batch| (batch, state)))
+        Ok(state.next().await?.map(|batch| (batch, state)))
     })
     .boxed()
 }
 
 impl Points {
-    fn next(&mut self) -> Result<Option<PointBatch>> {
+    async fn next(&mut self) -> Result<Option<PointBatch>> {
         let rows = self.query.batch_rows.max(1);
         loop {
-            if let Some((stream, version, walk)) = &mut self.current {
-                if let Some((times, values)) = next_points(walk, rows) {
+            if let Some((stream, version, walk, fetcher)) = &mut self.current {
+                if let Some((times, values)) = next_points(walk, fetcher, rows).await? {
                     return Ok(Some(PointBatch {
                         stream: *stream,
                         version: *version,
@@ -114,8 +238,11 @@ impl Points {
             let Some((stream, read)) = self.left.pop_front() else {
                 return Ok(None);
             };
-            let (version, walk) = self.store.walk_points(&self.query, read)?;
-            self.current = Some((stream, version, walk));
+            let (version, walk, fetcher) = self
+                .store
+                .walk_points(&self.query, read, self.commit)
+                .await?;
+            self.current = Some((stream, version, walk, fetcher));
         }
     }
 }
@@ -123,26 +250,36 @@ impl Points {
 struct Stats {
     store: Arc<Store>,
     query: StatQuery,
+    commit: u64,
     left: VecDeque<(usize, StreamRead)>,
-    current: Option<(usize, Version, StatWalk, u64)>,
+    current: Option<Current>,
     begun: usize,
 }
 
+/// The stream whose statistics are being read.
+struct Current {
+    stream: usize,
+    version: Version,
+    walk: StatWalk,
+    fetcher: Fetcher,
+    /// Windows that may still be answered.
+    remaining: u64,
+}
+
 /// The statistics of a query, stream by stream.
-pub(crate) fn stats(
-    store: Arc<Store>,
-    mut query: StatQuery,
-) -> BoxStream<'static, Result<StatBatch>> {
-    query.snapshot = store.pin(query.snapshot);
+pub(crate) fn stats(store: Arc<Store>, query: StatQuery) -> BoxStream<'static, Result<StatBatch>> {
     let checked = TimeRange::checked(query.range.start, query.range.end)
-        .and_then(|range| query.cuts.check(range));
-    if let Err(error) = checked {
-        return futures::stream::once(async { Err(error) }).boxed();
-    }
+        .and_then(|range| query.cuts.check(range))
+        .and_then(|()| store.pin(query.snapshot));
+    let commit = match checked {
+        Ok(commit) => commit,
+        Err(error) => return futures::stream::once(async { Err(error) }).boxed(),
+    };
     let left = query.streams.iter().copied().enumerate().collect();
     let state = Stats {
         store,
         query,
+        commit,
         left,
         current: None,
         begun: 0,
@@ -152,23 +289,19 @@ pub(crate) fn stats(
             state.begun = 0;
             tokio::task::yield_now().await;
         }
-        Ok(state.next()?.map(|batch| (batch, state)))
+        Ok(state.next().await?.map(|batch| (batch, state)))
     })
     .boxed()
 }
 
 impl Stats {
-    fn next(&mut self) -> Result<Option<StatBatch>> {
+    async fn next(&mut self) -> Result<Option<StatBatch>> {
         loop {
-            if let Some((stream, version, walk, remaining)) = &mut self.current {
-                let windows = usize::try_from(*remaining)
-                    .unwrap_or(usize::MAX)
-                    .min(BATCH_WINDOWS);
-                if let Some((times, stats)) = next_windows(walk, windows) {
-                    *remaining -= times.len() as u64;
+            if let Some(current) = &mut self.current {
+                if let Some((times, stats)) = current.next().await? {
                     return Ok(Some(StatBatch {
-                        stream: *stream,
-                        version: *version,
+                        stream: current.stream,
+                        version: current.version,
                         times,
                         stats,
                     }));
@@ -179,33 +312,38 @@ impl Stats {
                 return Ok(None);
             };
             self.begun += 1;
-            let view = self
-                .store
-                .catalogue
-                .stream(read.id)?
-                .view(read, self.query.snapshot)?;
-            let version = view.version;
-            let walk = StatWalk::new(view, self.query.cuts.clone(), self.query.range);
-            self.current = Some((stream, version, walk, self.query.limit.unwrap_or(u64::MAX)));
+            let view = self.store.view(read, self.commit).await?;
+            self.current = Some(Current {
+                stream,
+                version: view.version,
+                walk: StatWalk::new(view, self.query.cuts.clone(), self.query.range),
+                fetcher: Fetcher::new(&self.store, read.id),
+                remaining: self.query.limit.unwrap_or(u64::MAX),
+            });
         }
     }
 }
 
-fn next_windows(
-    walk: &mut StatWalk,
-    windows: usize,
-) -> Option<(Vec<i64>, Vec<crate::model::Stat>)> {
-    if windows == 0 {
-        return None;
-    }
-    loop {
-        if let Some(batch) = walk.next(windows) {
-            return Some(batch);
+impl Current {
+    async fn next(&mut self) -> Result<Option<(Vec<i64>, Vec<Stat>)>> {
+        let windows = usize::try_from(self.remaining)
+            .unwrap_or(usize::MAX)
+            .min(BATCH_WINDOWS);
+        if windows == 0 {
+            return Ok(None);
         }
-        let links = walk.wants();
-        if links.is_empty() {
-            return walk.next(windows);
+        loop {
+            if let Some(batch) = self.walk.next(windows) {
+                self.remaining -= batch.0.len() as u64;
+                return Ok(Some(batch));
+            }
+            let links = self.walk.wants();
+            if links.is_empty() {
+                let rest = self.walk.next(windows);
+                self.remaining -= rest.as_ref().map_or(0, |(times, _)| times.len() as u64);
+                return Ok(rest);
+            }
+            self.walk.supply(self.fetcher.nodes(&links).await?);
         }
-        walk.supply(resolve(links));
     }
 }

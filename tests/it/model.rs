@@ -170,6 +170,7 @@ fn run_share(share: u64) {
             .map(|text| text.parse().expect("a number"))
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .expect("a runtime");
     let cases = number("BTRDB_MODEL_CASES").unwrap_or(CASES);

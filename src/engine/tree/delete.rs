@@ -6,12 +6,14 @@ use super::{Chunk, Inner, Link, Node, Piece, Slot};
 use crate::model::{Stat, TimeRange, Version};
 
 /// The tree without the points of `range`; slots that lost any carry `generation`.
+///
+/// Nodes that reach over an end of the range must be in hand (see [`missing`](super::missing)).
 pub(crate) fn delete(root: &Arc<Inner>, range: TimeRange, generation: Version) -> Arc<Inner> {
     let mut inner = root.as_ref().clone();
     for (span, slot) in root.slots_in(range) {
-        let Some(Link::Held(child)) = slot.link.as_ref() else {
+        if slot.link.is_none() {
             continue;
-        };
+        }
         let number = root.span.slot_of(span.start);
         if range.covers(span.range()) {
             inner.set(
@@ -24,9 +26,10 @@ pub(crate) fn delete(root: &Arc<Inner>, range: TimeRange, generation: Version) -
             );
             continue;
         }
-        let rest = match child {
-            Node::Inner(child) => Node::Inner(delete(child, range, generation)),
-            Node::Leaf(leaf) => Node::Leaf(without(leaf, range)),
+        let rest = match slot.link.as_ref() {
+            Some(Link::Held(Node::Inner(child))) => Node::Inner(delete(child, range, generation)),
+            Some(Link::Held(Node::Leaf(leaf))) => Node::Leaf(without(leaf, range)),
+            _ => unreachable!("nodes that reach over an end of the range are in hand"),
         };
         let thinned = Slot::over(rest, generation);
         if thinned.stat.count != slot.stat.count {

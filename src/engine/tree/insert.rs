@@ -6,11 +6,9 @@ use std::sync::Arc;
 use super::{Chunk, Inner, LEAF_POINTS_MAX, Leaf, Link, Node, Piece, Slot, Span};
 use crate::model::{MergePolicy, Version};
 
-/// Points that share a chunk: a MiB of times and values. Whatever buffers the points came in are let go, and a slice that a
-/// reader holds keeps no more than this alive.
-const CHUNK_POINTS_MAX: usize = 64 * 1024;
-
 /// The tree over what `root` holds and `points`; slots on the way carry `generation`.
+///
+/// Nodes whose span holds any of `points` must be in hand (see [`missing`](super::missing)).
 ///
 /// `points` must be sorted by time and free of duplicates among themselves that `merge` would drop (see [`dedupe`]).
 pub(crate) fn insert(
@@ -20,16 +18,10 @@ pub(crate) fn insert(
     generation: Version,
 ) -> Arc<Inner> {
     let insertion = Insertion { merge, generation };
-    let mut inner = root
+    let inner = root
         .cloned()
         .unwrap_or_else(|| Inner::empty(Span::ROOT, Version(0)));
-    for first in (0..points.len()).step_by(CHUNK_POINTS_MAX) {
-        let rows = first..points.len().min(first + CHUNK_POINTS_MAX);
-        let mut chunk = Builder::with_capacity(rows.len());
-        chunk.copy(points, rows);
-        inner = insertion.inner(inner, &chunk.finish());
-    }
-    Arc::new(inner)
+    Arc::new(insertion.inner(inner, points))
 }
 
 struct Insertion {
@@ -51,6 +43,9 @@ impl Insertion {
                 }
                 Some(Link::Held(Node::Leaf(leaf))) => {
                     self.fresh(span, born, merge_points(leaf, &points, self.merge))
+                }
+                Some(Link::Inner(_) | Link::Leaf(_)) => {
+                    unreachable!("nodes on the way of an insert are in hand")
                 }
             };
             inner.set(number, Slot::over(node, self.generation));

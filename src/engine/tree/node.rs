@@ -5,16 +5,20 @@ use std::sync::Arc;
 
 use arrow::buffer::ScalarBuffer;
 
-use super::Span;
+use super::{Address, LeafRef, Span};
 use crate::model::{Stat, TimeRange, Version};
 
 /// A reference to a node, as a slot holds it.
 ///
-/// Walks hand links out and get nodes back, so that a link may one day name a node that is not in memory.
+/// Walks hand links out and get nodes back; they never ask where a node is.
 #[derive(Clone, Debug)]
 pub(crate) enum Link {
-    /// The node itself.
+    /// The node itself: only while a mutation is worked out, and in tests.
     Held(Node),
+    /// An inner node in the store.
+    Inner(Address),
+    /// Points in the store.
+    Leaf(LeafRef),
 }
 
 /// A node in hand.
@@ -94,6 +98,18 @@ impl Inner {
             self.mask |= 1 << number;
         }
         debug_assert_eq!(self.mask.count_ones() as usize, self.slots.len());
+    }
+
+    /// Every occupied slot, ascending, with its number.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        let numbers = (0..64).filter(|&number| self.mask >> number & 1 == 1);
+        numbers.zip(&self.slots)
+    }
+
+    /// What the node takes in memory, without its children.
+    pub(crate) fn bytes(&self) -> usize {
+        // Runs of pages are shared by the leaves of the node; a page takes some 20 bytes.
+        size_of::<Self>() + self.slots.len() * (size_of::<Slot>() + 24)
     }
 
     /// Occupied slots that reach into `range`, ascending, with what they cover.
@@ -202,12 +218,3 @@ impl Piece {
 /// Up to [`LEAF_POINTS_MAX`](super::LEAF_POINTS_MAX) points (more only at the bottom), ascending by time, equal times in
 /// stored order.
 pub(crate) type Leaf = Piece;
-
-/// The greatest time beneath `root`.
-pub(crate) fn last_time(root: &Inner) -> Option<i64> {
-    let last = root.slots.iter().rev().find(|slot| slot.stat.count > 0)?;
-    match last.link.as_ref()? {
-        Link::Held(Node::Inner(inner)) => last_time(inner),
-        Link::Held(Node::Leaf(leaf)) => leaf.times().last().copied(),
-    }
-}

@@ -1,7 +1,7 @@
 //! Where in time a node lies.
 
 use crate::model::TimeRange;
-use crate::model::time::MIN_TIME;
+use crate::model::time::{MAX_TIME, MIN_TIME};
 
 /// The part of time that a node covers: a level of the tree and a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,22 @@ impl Span {
         start: MIN_TIME,
         level: 1,
     };
+
+    /// The span of an inner node, if there is one with this start and level.
+    pub(crate) fn checked(start: i64, level: u8) -> Option<Self> {
+        let span = Self { start, level };
+        let aligned = || {
+            let width = 1_i64 << (62 - 6 * (u32::from(level) - 1));
+            (start.wrapping_sub(MIN_TIME)) & (width - 1) == 0
+        };
+        let known = (1..LEVEL_MAX).contains(&level) && (MIN_TIME..MAX_TIME).contains(&start);
+        (known && aligned()).then_some(span)
+    }
+
+    /// 1 for the root, one more with each step down.
+    pub(crate) fn level(self) -> u8 {
+        self.level
+    }
 
     /// Whether nodes here can only be leaves.
     pub(crate) fn is_bottom(self) -> bool {
@@ -57,7 +73,7 @@ impl Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::time::{MAX_POINT_TIME, MAX_TIME};
+    use crate::model::time::MAX_POINT_TIME;
 
     #[test]
     fn time_zero_starts_slot_sixteen_of_the_root() {

@@ -149,11 +149,12 @@ impl PointWalk {
         self.range = range;
         let runs = self.view.runs.as_ref().map(|runs| runs.clip(range));
         self.runs = runs.filter(|runs| runs.len() > 0);
-        if let Some(root) = self.view.root.clone() {
-            let mut frontier = Vec::new();
-            self.expand(&root, &mut frontier);
-            self.frontier = frontier.into();
-        }
+        self.frontier.extend(
+            self.view
+                .root
+                .clone()
+                .map(|link| Item::Pending { link, points: 0 }),
+        );
         self.drain();
     }
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::engine::history::View;
-use crate::engine::tree::{Inner, Link, Node, Piece};
+use crate::engine::tree::{Inner, Link, Node, Piece, Span};
 use crate::model::{Cuts, Stat, TimeRange};
 
 /// Nodes asked for at once: the boundaries of a thousand windows in one round a level. Where every point is a window of its own,
@@ -55,9 +55,13 @@ impl StatWalk {
             done: false,
         };
         if let Some(root) = view.root.filter(|_| !tree_range.is_empty()) {
-            let mut frontier = Vec::new();
-            walk.expand(&root, &mut frontier);
-            walk.frontier = frontier.into();
+            let all = Span::ROOT.range();
+            let window = walk.cuts.window_of(all.start);
+            let whole = window.filter(|window| all.end <= window.end && tree_range.covers(all));
+            walk.frontier.push_back(match (whole, view.total) {
+                (Some(window), Some(stat)) if stat.count > 0 => Item::Folded { window, stat },
+                _ => Item::Pending(root),
+            });
         }
         walk.drain();
         walk
