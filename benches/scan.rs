@@ -1,141 +1,115 @@
-//! How fast points come out of the engine, raw and as windows. Floors: a pass over the same columns in plain Arrow memory.
+//! How fast raw points come out: from memory, from the disk after a fresh opening, many streams side by side; and how much
+//! memory reading takes. Floor: summing a column of plain memory.
+//!
+//! `BTRDB_BENCH_POINTS` is how many points the long scan reads (100 million; 1,000 million shows that memory stays where it is).
+
+mod load;
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::time::Instant;
 
 use btrdb_flight::backend::Backend;
 use btrdb_flight::engine::Engine;
-use btrdb_flight::model::{
-    Cuts, Direction, InsertOptions, MultiQuery, PointQuery, Snapshot, StatQuery, StreamDescriptor,
-    StreamId, StreamRead, Tags, TimeRange, Write,
-};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use btrdb_flight::model::{Direction, MultiQuery, PointQuery, Snapshot, StreamRead, TimeRange};
 use futures::TryStreamExt;
+use load::{Scratch, create, fill, id, insert, median, memory_peak, rate, runtime, setting, write};
 
-const POINTS: i64 = 10_000_000;
+/// Points that the cache keeps: a scan larger than half of it does not enter.
+const HOT: i64 = 5_000_000;
 
-/// 120 Hz.
-const STEP: i64 = 8_333_333;
+fn main() {
+    let runtime = runtime();
+    let points = setting("BTRDB_BENCH_POINTS", 100_000_000) as i64;
+    let column: Vec<f64> = (0..HOT).map(|i| i as f64).collect();
+    let took = median(20, || {
+        black_box(column.iter().sum::<f64>());
+    });
+    drop(column);
+    let floor = rate("floor: sum a column in memory", HOT, took, None);
 
-fn id(number: u128) -> StreamId {
-    StreamId(uuid::Uuid::from_u128(number + 1))
-}
-
-async fn fill(engine: &Arc<dyn Backend>, stream: StreamId, points: i64) {
-    let tags = Tags {
-        name: stream.to_string(),
-        ..Tags::default()
-    };
-    let collection = "bench".into();
-    let descriptor = StreamDescriptor {
-        id: stream,
-        collection,
-        tags,
-        annotations: Default::default(),
-        property_version: 1,
-    };
-    engine.create(descriptor).await.expect("created");
-    for first in (0..points).step_by(50_000) {
-        let rows = first..(first + 50_000).min(points);
-        let times: Vec<i64> = rows.clone().map(|i| i * STEP).collect();
-        let values: Vec<f64> = rows.map(|i| (i as f64 * 0.001).sin()).collect();
-        let write = Write {
-            stream,
-            times: times.into(),
-            values: values.into(),
-        };
-        for answer in engine.insert(vec![write], InsertOptions::default()).await {
-            answer.expect("inserted");
+    let scratch = Scratch::new("scan");
+    let engine = runtime.block_on(async {
+        let engine = scratch.open().await;
+        create(&engine, 0..102).await;
+        fill(&engine, 0, HOT).await;
+        fill(&engine, 1, points).await;
+        for number in 2..102 {
+            insert(&engine, vec![write(id(number), 0, 10_000)]).await;
         }
-    }
-}
-
-fn scan(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .build()
-        .expect("a runtime");
-    let engine: Arc<dyn Backend> = Engine::memory();
-    runtime.block_on(fill(&engine, id(0), POINTS));
-    let end = POINTS * STEP;
-    let mut group = criterion.benchmark_group("scan");
-    group
-        .sample_size(20)
-        .throughput(Throughput::Elements(POINTS as u64));
-    let values: Vec<f64> = (0..POINTS).map(|i| i as f64).collect();
-    group.bench_function("floor: sum a column in memory", |bencher| {
-        bencher.iter(|| black_box(values.iter().sum::<f64>()));
+        engine.close().await.expect("closed");
+        drop(engine);
+        scratch.open().await
     });
+    println!(
+        "memory, at most, after filling: {} MiB",
+        memory_peak() >> 20
+    );
+
+    let started = Instant::now();
+    runtime.block_on(read(&engine, 1, points, Direction::Forward));
+    rate(
+        "a long scan, from the disk, ascending",
+        points,
+        started.elapsed(),
+        Some(floor),
+    );
+    println!(
+        "memory, at most, after the long scan: {} MiB",
+        memory_peak() >> 20
+    );
+
+    let started = Instant::now();
+    runtime.block_on(read(&engine, 0, HOT, Direction::Forward));
+    rate(
+        "5 M points, the first time",
+        HOT,
+        started.elapsed(),
+        Some(floor),
+    );
     for direction in [Direction::Forward, Direction::Backward] {
-        group.bench_function(format!("raw, {direction:?}"), |bencher| {
-            bencher.iter(|| {
-                let query = PointQuery {
-                    direction,
-                    ..PointQuery::new(vec![StreamRead::latest(id(0))], TimeRange::new(0, end))
-                };
-                let points: usize = runtime.block_on(async {
-                    engine
-                        .points(query)
-                        .try_fold(0, |sum, batch| async move { Ok(sum + batch.len()) })
-                        .await
-                        .expect("read")
-                });
-                assert_eq!(points as i64, POINTS);
-            });
-        });
+        let took = median(10, || runtime.block_on(read(&engine, 0, HOT, direction)));
+        rate(
+            &format!("5 M points, hot, {direction:?}"),
+            HOT,
+            took,
+            Some(floor),
+        );
     }
-    group.throughput(Throughput::Elements(1));
-    for (name, windows) in [
-        ("whole range", 1),
-        ("1,000 windows", 1000),
-        ("100,000 windows", 100_000),
-    ] {
-        let width = (end / windows + 1) as u64;
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                let query = StatQuery {
-                    streams: vec![StreamRead::latest(id(0))],
-                    range: TimeRange::new(3, end - 3),
-                    cuts: Cuts::Every { origin: 3, width },
-                    limit: None,
-                    snapshot: Snapshot::Latest,
-                };
-                let found: usize = runtime.block_on(async {
-                    engine
-                        .stats(query)
-                        .try_fold(0, |sum, batch| async move { Ok(sum + batch.times.len()) })
-                        .await
-                        .expect("read")
-                });
-                assert_eq!(found as i64, windows);
-            });
-        });
-    }
-    for number in 1..=100 {
-        runtime.block_on(fill(&engine, id(number), 10_000));
-    }
-    group.bench_function("100 streams x 10,000 points side by side", |bencher| {
-        bencher.iter(|| {
-            let streams = (1..=100)
-                .map(|number| StreamRead::latest(id(number)))
-                .collect();
-            let query = MultiQuery {
-                streams,
-                range: TimeRange::ALL,
-                snap_period: 0,
-                snapshot: Snapshot::Latest,
-            };
-            let rows: usize = runtime.block_on(async {
-                engine
-                    .multi_values(query)
-                    .try_fold(0, |sum, batch| async move { Ok(sum + batch.times.len()) })
-                    .await
-                    .expect("read")
-            });
-            assert_eq!(rows, 10_000);
-        });
-    });
-    group.finish();
+    let took = median(5, || runtime.block_on(side_by_side(&engine)));
+    rate(
+        "100 streams x 10,000 points side by side",
+        1_000_000,
+        took,
+        Some(floor),
+    );
 }
 
-criterion_group!(benches, scan);
-criterion_main!(benches);
+async fn read(engine: &Engine, number: u64, expected: i64, direction: Direction) {
+    let query = PointQuery {
+        direction,
+        ..PointQuery::new(vec![StreamRead::latest(id(number))], TimeRange::ALL)
+    };
+    let points = engine
+        .points(query)
+        .try_fold(0, |sum, batch| async move { Ok(sum + batch.len()) })
+        .await
+        .expect("read");
+    assert_eq!(points as i64, expected);
+}
+
+async fn side_by_side(engine: &Engine) {
+    let query = MultiQuery {
+        streams: (2..102)
+            .map(|number| StreamRead::latest(id(number)))
+            .collect(),
+        range: TimeRange::ALL,
+        snap_period: 0,
+        snapshot: Snapshot::Latest,
+    };
+    let rows = engine
+        .multi_values(query)
+        .try_fold(0, |sum, batch| async move { Ok(sum + batch.times.len()) })
+        .await
+        .expect("read");
+    assert_eq!(rows, 10_000);
+}

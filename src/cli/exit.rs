@@ -12,7 +12,7 @@ Exit codes:
   1  a defect of this program
   2  the request is wrong: arguments, SQL, or data that cannot be taken
   3  what was named does not exist
-  4  the state changed underneath, or the name is taken
+  4  the state changed underneath, or the name, the address or the store is taken
   5  passing trouble, such as no server at the address: try again
   6  over a limit: ask for less
   7  not allowed

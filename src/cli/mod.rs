@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub mod check;
 mod connect;
 pub mod demo;
 pub mod exit;
@@ -16,6 +17,9 @@ mod listen;
 mod output;
 pub mod serve;
 pub mod sql;
+pub mod stats;
+mod store;
+mod units;
 
 /// SQL and Apache Arrow for BTrDB.
 #[derive(Debug, Parser)]
@@ -40,6 +44,8 @@ enum Command {
     Serve(serve::ServeArgs),
     Sql(sql::SqlArgs),
     Import(Box<import::ImportArgs>),
+    Check(check::CheckArgs),
+    Stats(stats::StatsArgs),
 }
 
 /// Stack of each thread, of which only what is used takes memory. SQL of a few thousand operators is a tree as deep.
@@ -62,6 +68,8 @@ pub fn run(cli: Cli) -> Result<()> {
             Command::Serve(args) => serve::run(args).await,
             Command::Sql(args) => sql::run(args).await,
             Command::Import(args) => import::run(*args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Stats(args) => stats::run(args).await,
         }
     };
     let result = std::thread::scope(|scope| {

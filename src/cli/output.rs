@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 /// How rows are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// Aligned columns, for people; the row count goes to stderr.
+    /// Aligned columns, for people.
     #[default]
     Table,
     /// Comma-separated values with a header.
@@ -185,7 +185,7 @@ fn csv_text(batch: &RecordBatch, has_header: bool) -> Result<Vec<u8>> {
 }
 
 /// Sends `buffer` to stdout.
-fn print(buffer: Vec<u8>) -> Result<Flow> {
+pub(super) fn print(buffer: Vec<u8>) -> Result<Flow> {
     let mut stdout = io::stdout().lock();
     let result = stdout.write_all(&buffer).and_then(|()| stdout.flush());
     match result {

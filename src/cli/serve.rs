@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::store::{self, LocationArgs, WriteArgs};
 use super::{demo, exit, listen};
 use crate::backend::Backend;
 use crate::backend::observed::Observed;
@@ -14,7 +15,8 @@ use crate::serve::{self, Listener, ServeSettings};
 
 /// Serve Arrow Flight and Flight SQL until Ctrl-C or SIGTERM.
 ///
-/// Streams in progress are finished first; a second signal ends the process at once.
+/// Then streams in progress are finished and the store is closed; one more signal ends the wait for either. Nothing that was
+/// acknowledged depends on a good end.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
     /// Where to listen, HOST:PORT or unix:PATH; may be given more than once. Port 0 takes a free one, which is printed.
@@ -23,45 +25,66 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4410")]
     listen: Vec<String>,
 
-    /// The store. `memory:` keeps everything in memory: it is gone when the process ends.
-    #[arg(long, value_name = "STORE", default_value = MEMORY)]
-    data: String,
+    #[command(flatten)]
+    location: LocationArgs,
 
     /// Fill the store with an hour of made-up synchrophasor data, if it is empty.
     #[arg(long)]
     demo: bool,
-}
 
-const MEMORY: &str = "memory:";
+    #[command(flatten)]
+    store: WriteArgs,
+}
 
 pub(super) async fn run(args: ServeArgs) -> Result<()> {
     // First, so that an address in use is known before any work is done.
     let listeners = listen::bind(&args.listen).await?;
-    let backend = open(&args.data)?;
-    if args.demo {
-        demo_into(backend.as_ref()).await?;
-    }
-    let gateway = Gateway::new(Arc::new(Observed::new(backend)), GatewaySettings::default())?;
-    for listener in &listeners {
-        eprintln!(
-            "btrdb-flight {} listening on {}, store {MEMORY} (in memory only: its data is gone when this process ends)",
-            env!("CARGO_PKG_VERSION"),
-            listen::address(listener)?
-        );
-    }
-    let result = serve_until_signal(listeners, gateway).await;
+    let result = serve_store(listeners, &args).await;
     listen::clean_up(&args.listen);
     result
 }
 
-/// The store named by `data`.
-pub(super) fn open(data: &str) -> Result<Arc<dyn Backend>> {
-    if data == MEMORY {
-        return Ok(Engine::memory());
+async fn serve_store(listeners: Vec<Listener>, args: &ServeArgs) -> Result<()> {
+    let data = &args.location.data;
+    let settings = args.store.settings();
+    let engine = store::open(data, settings.clone()).await?;
+    let store = store::describe(data, &settings);
+    // Until here a signal just ends the process; from here on it closes the store.
+    let mut signals = Signals::new()?;
+    let result = serve_engine(listeners, args, Arc::clone(&engine), &store, &mut signals).await;
+    // Cancel safety: a close that is given up leaves the store as a crash would.
+    tokio::select! {
+        result = store::close(&engine, result) => result,
+        () = signals.next() => Err(Error::new(
+            ErrorKind::Unavailable,
+            "stopped before the store was closed; what was acknowledged is in it",
+        )),
     }
-    Err(Error::unsupported(format!(
-        "store \"{data}\" cannot be opened: the only store so far is {MEMORY}"
-    )))
+}
+
+async fn serve_engine(
+    listeners: Vec<Listener>,
+    args: &ServeArgs,
+    engine: Arc<Engine>,
+    store: &str,
+    signals: &mut Signals,
+) -> Result<()> {
+    if args.demo {
+        // Cancel safety: a fill that is given up leaves whole streams and whole writes.
+        tokio::select! {
+            filled = demo_into(engine.as_ref()) => filled?,
+            () = signals.next() => return Ok(()),
+        }
+    }
+    let gateway = Gateway::new(Arc::new(Observed::new(engine)), GatewaySettings::default())?;
+    for listener in &listeners {
+        eprintln!(
+            "btrdb-flight {} listening on {}, store {store}",
+            env!("CARGO_PKG_VERSION"),
+            listen::address(listener)?,
+        );
+    }
+    serve_until_signal(listeners, gateway, signals).await
 }
 
 /// Fills `backend` with the demo data and tells people about it.
@@ -73,15 +96,23 @@ pub(super) async fn demo_into(backend: &dyn Backend) -> Result<()> {
             tracing::info!(elapsed = ?started.elapsed(), "demo data written");
         }
         demo::Filled::NotEmpty => {
-            eprintln!("demo data not written: the store holds streams already");
+            eprintln!(
+                "demo data not written: the store holds streams already, and only an empty one is filled"
+            );
+        }
+        demo::Filled::Before => {
+            eprintln!("demo data not written again: the store holds it already");
         }
     }
     Ok(())
 }
 
 /// The first signal drains, the second stops the wait for slow readers.
-async fn serve_until_signal(listeners: Vec<Listener>, gateway: Gateway) -> Result<()> {
-    let mut signals = Signals::new()?;
+async fn serve_until_signal(
+    listeners: Vec<Listener>,
+    gateway: Gateway,
+    signals: &mut Signals,
+) -> Result<()> {
     let (drain, mut draining) = tokio::sync::watch::channel(false);
     let shutdown = async move {
         // A sender that is gone means that this function is over, and so is serving.

@@ -49,6 +49,10 @@ pub struct CheckReport {
 
 impl CheckReport {
     fn problem(&mut self, problem: String) {
+        // A damaged block is met on every way that leads to it.
+        if self.problems.contains(&problem) {
+            return;
+        }
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
         } else {

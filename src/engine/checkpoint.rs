@@ -18,7 +18,7 @@ use super::history::{History, Interval, IntervalKind, Live};
 use super::log::entry;
 use super::log::record::{
     get_address, get_descriptor, get_option, get_slot, put_address, put_descriptor, put_option,
-    put_slot,
+    put_slot, small_number,
 };
 use super::marks::MarkLog;
 use super::segment::SegmentInfo;
@@ -72,8 +72,9 @@ pub(crate) fn is_due(store: &Store) -> bool {
 
 /// Writes one of everything sequenced so far, and cleans up behind the oldest that is kept; answers its number.
 pub(crate) async fn checkpoint(store: &Arc<Store>) -> Result<u64> {
-    store.log.writable()?;
     let _upkeep = store.upkeep.lock().await;
+    // After the lock: one that is being closed ends with its log entry, not with a checkpoint that would hide it.
+    store.log.writable()?;
     let (number, (captured, segments)) = store.log.seal(|| {
         store.log.tail.reset();
         (store.catalogue.capture(), store.segments.all())
@@ -189,9 +190,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, Damage> {
     for _ in 0..reader.varint()? {
         checkpoint.takeovers.push(reader.varint()?);
     }
-    let small = |value: u64| u32::try_from(value).map_err(|_| Damage("number is out of bounds"));
     for _ in 0..reader.varint()? {
-        let id = small(reader.varint()?)?;
+        let id = small_number(&mut reader)?;
         let info = SegmentInfo {
             epoch: reader.varint()?,
             bytes: reader.varint()?,
@@ -202,9 +202,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, Damage> {
         let id = uuid::Uuid::from_slice(reader.take(16)?).map_err(|_| Damage("not a uuid"))?;
         checkpoint.burned.push(StreamId(id));
     }
-    checkpoint.next_number = small(reader.varint()?)?;
+    checkpoint.next_number = small_number(&mut reader)?;
     for _ in 0..reader.varint()? {
-        let number = small(reader.varint()?)?;
+        let number = small_number(&mut reader)?;
         let stream = get_descriptor(&mut reader)?;
         let history = get_history(&mut reader)?;
         checkpoint.streams.push((number, stream, history));
@@ -257,6 +257,9 @@ fn get_history(reader: &mut Reader<'_>) -> Result<History, Damage> {
         levels.push(get_refs(reader)?);
     }
     let tail = get_marks(reader)?;
+    if levels.len() > 10 {
+        return Err(Damage("marks are too deep"));
+    }
     let last_commit = reader.varint()?;
     let mut intervals = Vec::new();
     for _ in 0..reader.varint()? {
@@ -277,7 +280,12 @@ fn get_history(reader: &mut Reader<'_>) -> Result<History, Damage> {
         let late = ints(reader, count)?
             .into_iter()
             .map(|run| u32::try_from(run).map_err(|_| Damage("run is out of bounds")))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<u32>, _>>()?;
+        let fits = late.iter().all(|&run| (run as usize) < runs.ends.len())
+            && late.is_sorted_by(|a, b| a < b);
+        if !fits {
+            return Err(Damage("run is out of bounds"));
+        }
         let commits = commits.into_iter().map(|commit| commit as u64).collect();
         Ok(Live::from_parts(runs, commits, late))
     })?;

@@ -10,7 +10,7 @@ use super::Store;
 use super::block::{decode_index, decode_inner, decode_marks, decode_page, decode_runs};
 use super::cache::{Cached, chunk_bytes};
 use super::codec::Damage;
-use super::tree::{Address, Chunk, LeafRef, Link, Node, Page, Piece};
+use super::tree::{Address, Chunk, LeafRef, Link, Node, Page, Piece, RUN_ROWS_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::StreamId;
 
@@ -155,7 +155,9 @@ impl Fetcher {
                     return Ok(Found::Chunk { chunk, first_row });
                 }
                 let block = blocks.get(&address).ok_or_else(lost)?;
-                let rows = pages.iter().map(|page| page.rows as usize).sum();
+                // What the node says of them is not believed before they are seen: room for more is made then.
+                let rows = pages.iter().map(|page| page.rows as usize).sum::<usize>();
+                let rows = rows.min(2 * RUN_ROWS_MAX as usize);
                 let mut times = Vec::with_capacity(rows);
                 let mut values = Vec::with_capacity(rows);
                 for page in pages {

@@ -176,6 +176,27 @@ impl History {
         })
     }
 
+    /// Whether what `change` says of the live runs can be so: asked of changes that come from outside.
+    pub(crate) fn accepts(&self, change: &Change) -> bool {
+        match change {
+            Change::Run(points) => points.len() > 0,
+            Change::Grown { .. } => !self.live.is_late(),
+            Change::Replaced { folded, runs, .. } => {
+                let told = folded.is_some() || runs.is_some();
+                told == (self.live.len() > 0) && (runs.is_some() || !self.live.is_late())
+            }
+        }
+    }
+
+    /// As [`accepts`](Self::accepts), of a fold.
+    pub(crate) fn accepts_fold(&self, fold: &Fold) -> bool {
+        let base = self.marks.last();
+        let latest = self.latest();
+        base < fold.upto
+            && fold.upto <= latest
+            && (fold.runs.is_some() || !self.live.is_late_before((fold.upto.0 - base.0) as usize))
+    }
+
     /// Makes `change`, which was worked out on this very state, the next version.
     pub(crate) fn apply(&mut self, change: Change, commit: u64) -> Version {
         match change {
@@ -213,6 +234,7 @@ impl History {
 
     /// Moves live runs into the tree that `fold` brings, worked out on this very tree and a prefix of these runs.
     pub(crate) fn apply_fold(&mut self, fold: Fold) {
+        debug_assert!(self.accepts_fold(&fold));
         let count = (fold.upto.0 - self.marks.last().0) as usize;
         let rest = self.live.split_off(count);
         self.close_live(fold.runs);

@@ -219,6 +219,7 @@ impl Engine {
     /// Whatever kept it from writing the store.
     pub async fn close(&self) -> Result<()> {
         let store = &self.store;
+        let _upkeep = store.upkeep.lock().await;
         let (_, commit) = store
             .log
             .sequence(|records, _| records.push(&Record::Closed))?;

@@ -32,7 +32,7 @@ impl Store {
     /// The snapshot with `Latest` made definite, so that all streams of a read see the same one.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if another writer may have made a later state.
+    /// [`ErrorKind::Conflict`](crate::error::ErrorKind::Conflict) if another writer may have made a later state.
     pub(crate) fn pin(&self, snapshot: Snapshot) -> Result<u64> {
         match snapshot {
             Snapshot::Latest => {

@@ -27,7 +27,6 @@ use super::store::{Created, Objects};
 use super::tree::{Chunk, Piece};
 use super::{Settings, Store, semaphore};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Version;
 
 /// Log entries fetched at once.
 const FETCHES: usize = 16;
@@ -166,7 +165,7 @@ async fn load(objects: &Objects) -> Result<State> {
         match load_once(objects).await {
             // A writer that lives may have cleaned up what this was about to read: there is a newer checkpoint then.
             Err(error) if attempts < LOADS_MAX && error.kind() == ErrorKind::Corrupt => {
-                tracing::warn!(?error, "reading the log of {objects} once more");
+                tracing::info!(?error, "reading the log of {objects} once more");
                 attempts += 1;
                 tokio::time::sleep(LOAD_PAUSE).await;
             }
@@ -216,8 +215,13 @@ async fn newest_checkpoint(objects: &Objects) -> Result<(Checkpoint, u64)> {
             other => other?,
         };
         match checkpoint::decode(&bytes) {
-            Ok(checkpoint) => return Ok((checkpoint, bytes.len() as u64)),
-            Err(damage) => {
+            Ok(checkpoint) if Some(checkpoint.number) == checkpoint::number(&object.name) => {
+                return Ok((checkpoint, bytes.len() as u64));
+            }
+            other => {
+                let damage = other
+                    .err()
+                    .unwrap_or(Damage("it has another number than its name"));
                 // The log since the one before it is kept for this.
                 tracing::error!("{} of {objects} is damaged: {damage}", object.name);
                 damaged = Some((&object.name, damage));
@@ -290,6 +294,9 @@ fn read_entry(state: &mut State, number: u64, bytes: &[u8]) -> Result<(), Damage
     if header.number != number {
         return Err(Damage("entry has another number than its name"));
     }
+    if header.epoch == u64::MAX {
+        return Err(Damage("epoch is out of bounds"));
+    }
     state.number = number;
     if header.epoch < state.epoch {
         return Ok(());
@@ -314,9 +321,16 @@ fn take(state: &State, record: Record, commit: u64) -> Result<(), Damage> {
     let change = |stream: u32, change: Change| -> Result<(), Damage> {
         let stream = state.catalogue.by_number(stream).ok_or(unknown)?;
         stream
-            .with_history(|history| history.apply(change, commit))
-            .map(drop)
-            .map_err(|_| unknown)
+            .with_history(|history| {
+                let fits = history.accepts(&change);
+                if fits {
+                    history.apply(change, commit);
+                }
+                fits
+            })
+            .map_err(|_| unknown)?
+            .then_some(())
+            .ok_or(Damage("mutation does not fit what was there before it"))
     };
     match record {
         Record::Create(number, stream) => {
@@ -372,10 +386,10 @@ fn take(state: &State, record: Record, commit: u64) -> Result<(), Damage> {
             let stream = state.catalogue.by_number(stream).ok_or(unknown)?;
             stream
                 .with_history(|history| {
-                    let latest: Version = history.latest();
-                    let fits = history.marks.last() < upto && upto <= latest;
+                    let fold = Fold { upto, root, runs };
+                    let fits = history.accepts_fold(&fold);
                     if fits {
-                        history.apply_fold(Fold { upto, root, runs });
+                        history.apply_fold(fold);
                     }
                     fits
                 })

@@ -760,7 +760,11 @@ fn put_change(records: &mut Records, stream: u32, change: &Change) {
 
 /// The same error for another write of the call.
 fn again(error: &Error) -> Error {
-    let same = Error::new(error.kind(), error.message());
+    let message = match std::error::Error::source(error) {
+        Some(cause) => format!("{}: {cause}", error.message()),
+        None => error.message().to_owned(),
+    };
+    let same = Error::new(error.kind(), message);
     match error.code() {
         Some(code) => same.with_code(code),
         None => same,

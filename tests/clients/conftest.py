@@ -21,13 +21,14 @@ POINTS = pa.schema([pa.field("time", UTC, False), pa.field("value", pa.float64()
 
 
 class Server:
-    """A server process on a port of its own, its data in memory."""
+    """A server process on a port of its own. Its data is in `folder`, in the default store, unless `flags` name another."""
 
     def __init__(self, folder, *flags):
         self.lines = []
         self.process = subprocess.Popen(
-            [BINARY, "serve", "--listen", "127.0.0.1:0", "--data", "memory:", *flags],
+            [BINARY, "serve", "--listen", "127.0.0.1:0", *flags],
             cwd=folder,
+            env={name: value for name, value in os.environ.items() if not name.startswith("BTRDB_")},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

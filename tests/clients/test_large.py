@@ -5,13 +5,21 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import UTC, put, query
+from conftest import UTC, Server, put, query
 
 STREAMS = 5
 ROWS = 2_000_000
 START = 1_700_000_000_000_000_000
 STEP = 8_333_333  # 120 Hz
 SECOND = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One of its own: what a join may take is counted over all points of the store, and other tests put as many as they can."""
+    server = Server(tmp_path_factory.mktemp("large"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")

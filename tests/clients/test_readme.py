@@ -15,9 +15,10 @@ BLOCKS = BLOCK.findall(README)
 ADDRESS = "127.0.0.1:4410"
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("readme"), "--demo")
+@pytest.fixture
+def demo(tmp_path):
+    """Started where the blocks run: commands of the tour that look at the store find it in the working directory."""
+    server = Server(tmp_path, "--demo")
     yield server
     server.stop()
 

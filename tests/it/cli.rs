@@ -15,7 +15,12 @@ fn command(arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env_remove("RUST_LOG")
+        // Should a command use its default store, it is none of the developer's.
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .stdin(Stdio::null());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BTRDB_FLIGHT_")) {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -51,28 +56,49 @@ fn assert_fails(output: &Output, code: i32, message: &str) {
 struct Server {
     process: Child,
     address: String,
+    /// What it said of its store.
+    store: String,
+    /// What it said before.
+    greeting: String,
     stderr: BufReader<std::process::ChildStderr>,
 }
 
 impl Server {
+    /// A server over a store in memory.
     fn start(arguments: &[&str]) -> Self {
-        let mut process = command(&["serve", "--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let server = Self::on("memory:", arguments);
+        assert!(
+            server.store.starts_with("memory: (in memory only"),
+            "{}",
+            server.store
+        );
+        server
+    }
+
+    /// A server over the store at `data`.
+    fn on(data: &str, arguments: &[&str]) -> Self {
+        let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--data", data]);
+        Self::spawn(command.args(arguments))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(process.stderr.take().unwrap());
-        let address = loop {
+        let mut greeting = String::new();
+        let (address, store) = loop {
             let mut line = String::new();
-            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the server ended");
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "{greeting}");
             if let Some((_, rest)) = line.split_once("listening on ") {
-                assert!(line.contains("store memory: (in memory only"), "{line}");
-                break rest.split(',').next().unwrap().to_owned();
+                let (address, store) = rest.trim_end().split_once(", store ").unwrap();
+                break (address.to_owned(), store.to_owned());
             }
+            greeting += &line;
         };
         Self {
             process,
             address: format!("grpc://{address}"),
+            store,
+            greeting,
             stderr,
         }
     }
@@ -91,6 +117,23 @@ impl Server {
         ]);
         assert_ok(&output);
         stdout(&output).to_owned()
+    }
+
+    /// Imports one point of the stream lab/temp for each of `seconds`.
+    #[track_caller]
+    fn import_seconds(&self, folder: &Path, seconds: std::ops::Range<u32>) {
+        let rows: String = seconds
+            .map(|second| format!("lab,temp,{second},{second}.5\n"))
+            .collect();
+        let text = format!("collection,name,time,value\n{rows}");
+        let file = write(folder, "seconds.csv", &text);
+        assert_ok(&self.import(&["--time-unit", "s", file.to_str().unwrap()]));
+    }
+
+    /// Ends the server as a power switch would.
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
     /// Asks the server to end, and sees that it ends well.
@@ -134,7 +177,7 @@ fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
 fn help_names_commands_and_exit_codes() {
     let output = run(&["--help"]);
     assert_ok(&output);
-    for word in ["serve", "sql", "import", "Exit codes:"] {
+    for word in ["serve", "sql", "import", "check", "stats", "Exit codes:"] {
         assert!(stdout(&output).contains(word), "{word}");
     }
     assert_fails(&run(&["srve"]), 2, "unrecognized subcommand");
@@ -327,8 +370,12 @@ fn addresses_and_stores_that_do_not_work_are_refused() {
         "another process has it",
     );
     assert_fails(&run(&["serve", "--listen", "nowhere"]), 2, "HOST:PORT");
-    let output = run(&["serve", "--listen", "127.0.0.1:0", "--data", "/tmp/x"]);
-    assert_fails(&output, 8, "memory:");
+    for data in ["nonsense://x", "memory:x"] {
+        for command in ["serve", "sql", "check", "stats"] {
+            let output = run(&[command, "--data", data]);
+            assert_fails(&output, 8, "a kind of store that is not supported");
+        }
+    }
     let output = run(&["sql", "--connect", "grpc://127.0.0.1:1", "-c", "SELECT 1"]);
     assert_fails(&output, 5, "no server answers at grpc://127.0.0.1:1");
 }
@@ -474,5 +521,302 @@ fn long_chains_of_operators_are_answered_or_refused() {
                 "{terms} {operator}: {error}"
             );
         }
+    }
+}
+
+const COUNT: &str = "SELECT count(*) AS n FROM lab.temp";
+
+/// A folder for a store and for files beside it, and where the store will be.
+fn place() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("store");
+    (folder, data.to_str().unwrap().to_owned())
+}
+
+#[cfg(unix)]
+#[test]
+fn data_survives_the_end_of_a_server_and_its_death() {
+    let (folder, data) = place();
+    let mut server = Server::on(&data, &[]);
+    assert_eq!(
+        server.store,
+        std::fs::canonicalize(&data).unwrap().display().to_string()
+    );
+    server.import_seconds(folder.path(), 0..1000);
+    server.terminate();
+
+    let mut server = Server::on(&data, &["--node-cache", "0", "--write-buffer", "1MiB"]);
+    assert_eq!(server.csv(COUNT), "n\n1000\n");
+    server.import_seconds(folder.path(), 1000..1500);
+    server.kill();
+
+    let server = Server::on(&data, &[]);
+    assert_eq!(server.csv(COUNT), "n\n1500\n");
+    assert_eq!(
+        server.csv("SELECT version, point_count FROM streams"),
+        "version,point_count\n12,1500\n"
+    );
+    assert_eq!(
+        server.csv("SELECT count(*) AS n FROM lab.\"temp@11\""),
+        "n\n1000\n"
+    );
+    assert_eq!(
+        server.csv("SELECT min(value) AS a, max(value) AS b FROM lab.temp WHERE time >= '1970-01-01T00:16:40Z'"),
+        "a,b\n1000.5,1499.5\n"
+    );
+}
+
+#[test]
+fn a_store_has_one_writer_and_any_number_of_onlookers() {
+    let (folder, data) = place();
+    let server = Server::on(&data, &[]);
+    server.import_seconds(folder.path(), 0..10);
+    let holder = format!("is open for writing in process {}", server.process.id());
+    assert_fails(
+        &run(&["serve", "--listen", "127.0.0.1:0", "--data", &data]),
+        4,
+        &holder,
+    );
+    assert_fails(&run(&["sql", "--data", &data, "-c", COUNT]), 4, &holder);
+    let output = run(&["check", "--data", &data]);
+    assert_ok(&output);
+    assert!(
+        stdout(&output).starts_with("1 streams, 10 points"),
+        "{}",
+        stdout(&output)
+    );
+    assert_ok(&run(&["stats", "--data", &data]));
+    // Nobody disturbed it.
+    server.import_seconds(folder.path(), 10..20);
+    assert_eq!(server.csv(COUNT), "n\n20\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_socket_is_not_left_behind_when_the_store_does_not_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("btrdb.sock");
+    let address = format!("unix:{}", socket.display());
+    let output = run(&["serve", "--listen", &address, "--data", "nonsense://x"]);
+    assert_fails(&output, 8, "nonsense");
+    assert!(!socket.exists());
+}
+
+#[test]
+fn the_default_store_is_a_folder_of_the_working_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let server =
+        Server::spawn(command(&["serve", "--listen", "127.0.0.1:0"]).current_dir(folder.path()));
+    let data = std::fs::canonicalize(folder.path().join("btrdb-data")).unwrap();
+    assert_eq!(server.store, data.display().to_string());
+    for command_name in ["check", "stats"] {
+        let output = command(&[command_name])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_ok(&output);
+    }
+    let elsewhere = Server::spawn(
+        command(&["serve", "--listen", "127.0.0.1:0"])
+            .current_dir(folder.path())
+            .env("BTRDB_FLIGHT_DATA", "memory:"),
+    );
+    assert!(elsewhere.store.starts_with("memory:"));
+}
+
+#[cfg(unix)]
+#[test]
+fn demo_data_is_written_once() {
+    let (_folder, data) = place();
+    let mut server = Server::on(&data, &["--demo"]);
+    assert!(
+        server.greeting.contains("17 streams"),
+        "{}",
+        server.greeting
+    );
+    let streams = "SELECT uuid, version, point_count FROM streams ORDER BY uuid";
+    let first = server.csv(streams);
+    server.terminate();
+    let server = Server::on(&data, &["--demo"]);
+    assert!(
+        server.greeting.contains("the store holds it already"),
+        "{}",
+        server.greeting
+    );
+    assert_eq!(server.csv(streams), first);
+}
+
+#[test]
+fn sql_runs_on_a_store_without_a_server() {
+    let (folder, data) = place();
+    let mut server = Server::on(&data, &[]);
+    server.import_seconds(folder.path(), 0..10);
+    server.kill();
+    // The first leaves it so that the second can open it, however it ended.
+    assert_fails(
+        &run(&["sql", "--data", &data, "-c", "SELEKT"]),
+        2,
+        "error: ",
+    );
+    let output = run(&["sql", "--data", &data, "--format", "csv", "-c", COUNT]);
+    assert_ok(&output);
+    assert_eq!(stdout(&output), "n\n10\n");
+    let output = run(&["sql", "--data", &data, "--demo", "-c", "SELECT 1"]);
+    assert_ok(&output);
+    assert!(
+        stderr(&output).contains("only an empty one is filled"),
+        "{}",
+        stderr(&output)
+    );
+    let both = ["sql", "--data", &data, "--connect", "grpc://127.0.0.1:1"];
+    assert_fails(&run(&both), 2, "cannot be used with");
+}
+
+/// Changes one bit in the middle of an object.
+fn damage(object: &Path) {
+    let mut bytes = std::fs::read(object).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(object, bytes).unwrap();
+}
+
+/// The objects in a folder of a store, in order.
+fn objects(data: &str, folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(Path::new(data).join(folder)).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn check_finds_damage_and_names_it() {
+    let (_folder, data) = place();
+    assert_ok(&run(&["sql", "--data", &data, "--demo", "-c", "SELECT 1"]));
+    let output = run(&["check", "--data", &data]);
+    assert_ok(&output);
+    assert!(
+        stdout(&output).starts_with("17 streams, 2663080 points, "),
+        "{}",
+        stdout(&output)
+    );
+    assert!(stdout(&output).ends_with("no problem\n"));
+    assert_eq!(stderr(&output), "");
+
+    let object = objects(&data, "data").remove(3);
+    damage(&object);
+    let output = run(&["check", "--data", &data]);
+    assert_fails(&output, 9, "is damaged");
+    let name = object.file_name().unwrap().to_str().unwrap();
+    let problem = format!("problem: object data/{name} is damaged");
+    assert!(stdout(&output).contains(&problem), "{}", stdout(&output));
+    // After the problems, the summary.
+    let last = stdout(&output).lines().last().unwrap();
+    assert!(last.starts_with("17 streams"), "{last}");
+    let sum = "SELECT sum(value + 1) FROM points";
+    let output = run(&["sql", "--data", &data, "-c", sum]);
+    assert_fails(&output, 9, &format!("object data/{name}"));
+
+    // Without its log a store does not open at all.
+    let entry = objects(&data, "log").remove(3);
+    damage(&entry);
+    let name = entry.file_name().unwrap().to_str().unwrap();
+    for command in ["check", "stats", "sql", "serve"] {
+        let listen: &[&str] = match command {
+            "serve" => &["--listen", "127.0.0.1:0"],
+            _ => &[],
+        };
+        let output = run(&[&[command, "--data", &data], listen].concat());
+        assert_fails(&output, 9, &format!("object log/{name}"));
+    }
+}
+
+#[test]
+fn what_only_looks_needs_a_store_that_exists() {
+    let (folder, data) = place();
+    for command in ["check", "stats"] {
+        assert_fails(&run(&[command, "--data", &data]), 3, "there is no store");
+        let empty = folder.path().to_str().unwrap();
+        assert_fails(&run(&[command, "--data", empty]), 3, "there is no store");
+        assert_fails(
+            &run(&[command, "--data", "memory:"]),
+            3,
+            "there is no store",
+        );
+    }
+    assert!(!Path::new(&data).exists());
+}
+
+#[test]
+fn stats_say_where_the_bytes_are() {
+    let (_folder, data) = place();
+    assert_ok(&run(&["sql", "--data", &data, "--demo", "-c", "SELECT 1"]));
+    let output = run(&["stats", "--data", &data]);
+    assert_ok(&output);
+    for part in ["17 streams, 2663080 points", "segments", "log entries"] {
+        assert!(stdout(&output).contains(part), "{}", stdout(&output));
+    }
+    let output = run(&["stats", "--data", &data, "--format", "json"]);
+    assert_ok(&output);
+    let rows: Vec<serde_json::Value> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let row = |what: &str| rows.iter().find(|row| row["what"] == what).unwrap();
+    assert_eq!(row("points")["count"], 2_663_080);
+    assert!(row("points")["bytes"].is_null());
+    let on_disk: u64 = (objects(&data, "data").iter())
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
+    assert_eq!(row("segments")["bytes"], on_disk);
+    let blocks: u64 = (rows.iter())
+        .filter(|row| row["what"].as_str().unwrap().starts_with("segments: "))
+        .map(|row| row["bytes"].as_u64().unwrap())
+        .sum();
+    assert!(
+        blocks <= on_disk && blocks > on_disk / 2,
+        "{blocks} of {on_disk}"
+    );
+}
+
+#[test]
+fn settings_of_the_store_have_units_and_limits() {
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for (flag, value, message) in [
+        ("--node-cache", "64MB", "KiB, MiB, GiB or TiB"),
+        ("--chunk-cache", "-1", "KiB, MiB, GiB or TiB"),
+        ("--live-points-memory", "4096", "1MiB at least"),
+        ("--write-buffer", "0", "1MiB at least"),
+        ("--fetch-buffer", "1023KiB", "1MiB at least"),
+        ("--checkpoint-log", "1B", "1MiB at least"),
+        ("--lease", "15", "ms, s or min"),
+    ] {
+        let flag = format!("{flag}={value}");
+        let output = run(&[&serve[..], &["--data", "memory:", &flag]].concat());
+        assert_fails(&output, 2, message);
+    }
+    let output = command(&serve)
+        .args(["--data", "memory:"])
+        .env("BTRDB_FLIGHT_NODE_CACHE", "lots")
+        .output()
+        .unwrap();
+    assert_fails(&output, 2, "--node-cache");
+
+    let (_folder, data) = place();
+    for relaxed in [
+        Server::on(
+            &data,
+            &["--no-fsync", "--chunk-cache=1GiB", "--lease=500ms"],
+        ),
+        Server::spawn(
+            command(&serve)
+                .args(["--data", &format!("{data}-2")])
+                .env("BTRDB_FLIGHT_NO_FSYNC", "yes"),
+        ),
+    ] {
+        assert!(
+            relaxed.store.contains("a power loss may lose"),
+            "{}",
+            relaxed.store
+        );
     }
 }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use btrdb_flight::cli::Cli;
+use btrdb_flight::cli::{Cli, exit};
+use btrdb_flight::error::ErrorKind;
 use clap::CommandFactory;
 
 fn read(path: &str) -> String {
@@ -46,15 +47,32 @@ fn the_image_runs_arguments_that_exist() {
     let line: Vec<_> = line.iter().map(String::as_str).collect();
     assert_accepted(&line, "deploy/Dockerfile");
 
-    let port = &instructions
-        .iter()
-        .find(|(name, _)| name == "EXPOSE")
-        .unwrap()
-        .1;
+    let one = |wanted: &str| -> &str {
+        let found = instructions.iter().find(|(name, _)| name == wanted);
+        &found.unwrap_or_else(|| panic!("no {wanted}")).1
+    };
+    let port = one("EXPOSE");
     assert!(
         line.iter().any(|part| part.ends_with(&format!(":{port}"))),
         "{line:?}"
     );
+    // The data outlives the container, and the user that is not root may write it.
+    let data = data_of(&line);
+    assert_eq!(one("VOLUME"), data);
+    assert!(
+        instructions.iter().any(|(name, text)| name == "COPY"
+            && text.contains("--chown=nonroot")
+            && text.ends_with(data)),
+        "nobody owns {data}"
+    );
+}
+
+/// What follows `--data`.
+fn data_of<'a>(line: &[&'a str]) -> &'a str {
+    let mut parts = line.iter().skip_while(|part| **part != "--data");
+    parts
+        .nth(1)
+        .unwrap_or_else(|| panic!("no --data: {line:?}"))
 }
 
 #[test]
@@ -88,7 +106,8 @@ fn the_image_is_built_from_what_is_there() {
 fn the_service_runs_arguments_that_exist() {
     let unit = read("deploy/btrdb-flight.service");
     let mut sections = Vec::new();
-    let mut commands = 0;
+    let mut data = Vec::new();
+    let mut folders = Vec::new();
     for line in unit.lines().map(str::trim) {
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -100,18 +119,31 @@ fn the_service_runs_arguments_that_exist() {
         let (key, value) = line
             .split_once('=')
             .unwrap_or_else(|| panic!("no setting: {line}"));
+        if key == "StateDirectory" {
+            folders.push(format!("/var/lib/{value}"));
+        }
+        if key == "RestartPreventExitStatus" {
+            let codes = [
+                ErrorKind::Invalid,
+                ErrorKind::Unsupported,
+                ErrorKind::Corrupt,
+            ];
+            let codes = codes.map(|kind| exit::code(kind).to_string());
+            assert_eq!(value, codes.join(" "));
+        }
         if key.starts_with("Exec") {
-            commands += 1;
             let line: Vec<_> = value.split_whitespace().collect();
             assert!(
                 line[0].starts_with('/') && line[0].ends_with("/btrdb-flight"),
                 "{line:?}"
             );
             assert_accepted(&line, "deploy/btrdb-flight.service");
+            data.push(data_of(&line).to_owned());
         }
     }
     assert_eq!(sections, ["Unit", "Service", "Install"]);
-    assert_eq!(commands, 1);
+    assert_eq!(data.len(), 1);
+    assert_eq!(data, folders, "systemd makes the folder of the store");
 }
 
 #[test]

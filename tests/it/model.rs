@@ -22,15 +22,15 @@ use rand::{Rng, SeedableRng};
 const CASES: u64 = 12_000;
 
 /// What a stream holds, version by version, as a list that anyone can check.
-struct Model {
-    id: StreamId,
-    versions: Vec<Vec<Point>>,
+pub(crate) struct Model {
+    pub(crate) id: StreamId,
+    pub(crate) versions: Vec<Vec<Point>>,
     /// The store's commit after each version.
-    commits: Vec<Snapshot>,
+    pub(crate) commits: Vec<Snapshot>,
 }
 
 impl Model {
-    fn insert(&mut self, points: &[Point], merge: MergePolicy) {
+    pub(crate) fn insert(&mut self, points: &[Point], merge: MergePolicy) {
         let mut stored = self.latest().to_vec();
         let replaced: Vec<i64> = points.iter().map(|point| point.time).collect();
         if merge == MergePolicy::Replace {
@@ -61,19 +61,19 @@ impl Model {
         self.versions.push(stored);
     }
 
-    fn delete(&mut self, range: TimeRange) {
+    pub(crate) fn delete(&mut self, range: TimeRange) {
         let mut stored = self.latest().to_vec();
         stored.retain(|point| !range.contains(point.time));
         self.versions.push(stored);
     }
 
-    fn latest(&self) -> &[Point] {
+    pub(crate) fn latest(&self) -> &[Point] {
         self.versions
             .last()
             .expect("there is always the created version")
     }
 
-    fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         Version(Version::CREATED.0 + self.versions.len() as u64 - 1)
     }
 }
@@ -315,7 +315,7 @@ fn pick(model: &Model, rng: &mut StdRng) -> (usize, StreamRead, Snapshot) {
     }
 }
 
-fn same(a: &Point, b: &Point) -> bool {
+pub(crate) fn same(a: &Point, b: &Point) -> bool {
     a.time == b.time && a.value.to_bits() == b.value.to_bits()
 }
 

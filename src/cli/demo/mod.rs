@@ -49,7 +49,9 @@ const WRITE_POINTS: usize = 50_000;
 pub enum Filled {
     /// The store was empty, now it holds the demo data.
     Written(Summary),
-    /// The store held streams already and was left alone.
+    /// The store held all streams of the demo already and was left alone.
+    Before,
+    /// The store held other streams, or some of the demo only, and was left alone.
     NotEmpty,
 }
 
@@ -90,8 +92,15 @@ impl fmt::Display for Summary {
 /// # Errors
 /// Whatever the backend answers.
 pub async fn fill(backend: &dyn Backend) -> Result<Filled> {
-    if !backend.find(StreamFilter::all()).await?.is_empty() {
-        return Ok(Filled::NotEmpty);
+    let found = backend.find(StreamFilter::all()).await?;
+    if !found.is_empty() {
+        let is_there = |id| found.iter().any(|stream| stream.id == id);
+        let is_all_there = streams().iter().all(|stream| is_there(stream.id));
+        return Ok(if is_all_there {
+            Filled::Before
+        } else {
+            Filled::NotEmpty
+        });
     }
     // Generation is all computing, so each site gets a thread of its own while earlier ones are written.
     let recordings: Vec<_> = (SITES.iter())

@@ -2,12 +2,15 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use futures::StreamExt;
 
 use super::output::{Flow, Format, Output};
+use super::store::{self, WriteArgs};
 use super::{exit, serve};
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 
 mod local;
@@ -31,11 +34,17 @@ pub struct SqlArgs {
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Run on this server, grpc://HOST:PORT or unix:PATH, instead of on an in-memory store in this process.
+    /// Run on this server, grpc://HOST:PORT or unix:PATH, instead of on a store in this process.
     #[arg(long, value_name = "ADDR")]
     connect: Option<String>,
 
-    /// Fill the in-memory store with the demo data first.
+    /// Run on this store: a directory, s3://BUCKET/PREFIX, or `memory:`, which is gone at the end of the run.
+    ///
+    /// It is opened for reading and writing, as `serve` does, so not while a server has it: use --connect then.
+    #[arg(long, value_name = "STORE", default_value = store::MEMORY, conflicts_with = "connect")]
+    data: String,
+
+    /// Fill the store with an hour of made-up synchrophasor data first, if it is empty.
     #[arg(long, conflicts_with = "connect")]
     demo: bool,
 
@@ -46,6 +55,9 @@ pub struct SqlArgs {
     /// Longest table printed; the other formats print everything.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_rows: usize,
+
+    #[command(flatten)]
+    store: WriteArgs,
 }
 
 /// What one statement did.
@@ -72,18 +84,25 @@ enum Session {
 
 pub(super) async fn run(args: SqlArgs) -> Result<()> {
     let texts = texts(&args)?;
-    let mut session = match &args.connect {
-        Some(address) => Session::Remote(Box::new(Remote::connect(address).await?)),
-        None => {
-            let backend = serve::open("memory:")?;
-            if args.demo {
-                serve::demo_into(backend.as_ref()).await?;
-            }
-            Session::Local(Box::new(Local::new(backend)?))
+    if let Some(address) = &args.connect {
+        let session = Session::Remote(Box::new(Remote::connect(address).await?));
+        return run_all(session, &texts, &args).await;
+    }
+    let engine = store::open(&args.data, args.store.settings()).await?;
+    let work = async {
+        if args.demo {
+            serve::demo_into(engine.as_ref()).await?;
         }
+        let local = Local::new(Arc::<Engine>::clone(&engine))?;
+        run_all(Session::Local(Box::new(local)), &texts, &args).await
     };
+    let result = work.await;
+    store::close(&engine, result).await
+}
+
+async fn run_all(mut session: Session, texts: &[String], args: &SqlArgs) -> Result<()> {
     let mut output = Output::new(args.format, args.max_rows);
-    for text in &texts {
+    for text in texts {
         for sql in statement::split(text)? {
             if run_one(&mut session, sql, &mut output).await? == Flow::Stop {
                 return Ok(());

@@ -1,7 +1,7 @@
 //! The directory at the end of a segment: which blocks it holds, and whose they are.
 
 use super::inner::ints;
-use super::{Kind, open, seal};
+use super::{Kind, at_end, open, seal};
 use crate::engine::codec::wire::{Reader, put_varint};
 use crate::engine::codec::{Damage, encode_ints};
 
@@ -42,6 +42,7 @@ impl Directory {
             ints(&mut reader, count)?,
             ints(&mut reader, count)?,
         );
+        at_end(&reader)?;
         let damage = Damage("directory names what no segment holds");
         let entries = (0..count).map(|i| {
             let kind = u8::try_from(kinds[i]).ok().and_then(Kind::from_byte);

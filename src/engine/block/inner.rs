@@ -1,6 +1,6 @@
 //! Inner nodes: columns over the occupied slots.
 
-use super::{Kind, open, seal};
+use super::{COLUMN_MAX, Kind, open, seal};
 use crate::engine::codec::wire::{Reader, put_varint};
 use crate::engine::codec::{Damage, decode_floats, decode_ints, encode_floats, encode_ints};
 use crate::engine::tree::{Address, Inner, LeafRef, Link, Slot, Span, place_leaves};
@@ -109,8 +109,11 @@ pub(crate) fn decode_inner(block: &[u8]) -> Result<Inner, Damage> {
         } else {
             None
         };
+        let count = u64::try_from(counts[rank])
+            .ok()
+            .filter(|&count| count < 1 << 62);
         let stat = Stat {
-            count: counts[rank] as u64,
+            count: count.ok_or(Damage("slot holds more points than any"))?,
             min: floats[0][rank],
             max: floats[1][rank],
             mean: floats[2][rank],
@@ -188,9 +191,6 @@ pub(crate) fn decode_addresses(
         })
         .collect()
 }
-
-/// Values that one column may say it has: a regular column of any length takes no more than a few bytes.
-const COLUMN_MAX: usize = 1 << 26;
 
 /// A column of integers.
 pub(crate) fn ints(reader: &mut Reader<'_>, count: usize) -> Result<Vec<i64>, Damage> {

@@ -1,7 +1,7 @@
 //! Marks: which commit made each version, and where a later tree is cut to read it.
 
 use super::inner::{decode_addresses, encode_addresses, ints};
-use super::{Kind, open, seal};
+use super::{Kind, at_end, open, seal};
 use crate::engine::codec::wire::{Reader, put_varint};
 use crate::engine::codec::{Damage, encode_ints};
 use crate::engine::tree::Address;
@@ -37,7 +37,9 @@ pub(crate) fn encode_marks(marks: &Marks, out: &mut Vec<u8>) {
 /// A block of marks.
 pub(crate) fn decode_marks(block: &[u8]) -> Result<Marks, Damage> {
     let mut reader = Reader::new(open(Kind::Marks, block)?);
-    get_marks(&mut reader)
+    let marks = get_marks(&mut reader)?;
+    at_end(&reader)?;
+    Ok(marks)
 }
 
 /// Appends marks without a frame.
@@ -53,6 +55,9 @@ pub(crate) fn put_marks(marks: &Marks, out: &mut Vec<u8>) {
 pub(crate) fn get_marks(reader: &mut Reader<'_>) -> Result<Marks, Damage> {
     let first = Version(reader.varint()?);
     let count = usize::try_from(reader.varint()?).map_err(|_| Damage("marks are too many"))?;
+    if first <= Version::CREATED || first.0 > 1 << 62 {
+        return Err(Damage("marks begin before the first mutation"));
+    }
     let commits = ints(reader, count)?;
     let cuts = ints(reader, count)?;
     Ok(Marks {
@@ -70,7 +75,9 @@ pub(crate) fn encode_index(refs: &[MarkRef], out: &mut Vec<u8>) {
 /// An index over marks.
 pub(crate) fn decode_index(block: &[u8]) -> Result<Vec<MarkRef>, Damage> {
     let mut reader = Reader::new(open(Kind::Index, block)?);
-    get_refs(&mut reader)
+    let refs = get_refs(&mut reader)?;
+    at_end(&reader)?;
+    Ok(refs)
 }
 
 /// Appends references without a frame.

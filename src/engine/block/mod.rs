@@ -22,6 +22,7 @@ pub(crate) use page::{decode_page, encode_page};
 pub(crate) use runs::{Runs, decode_runs, encode_runs, get_runs, put_runs};
 
 use super::codec::Damage;
+use super::codec::wire::Reader;
 
 /// What a block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +57,9 @@ impl Kind {
     }
 }
 
+/// Values that one column may say it has: a regular column of any length takes no more than a few bytes.
+pub(crate) const COLUMN_MAX: usize = 1 << 26;
+
 /// Appends a block with the content that `encode` writes.
 pub(crate) fn seal(kind: Kind, out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
@@ -63,6 +67,15 @@ pub(crate) fn seal(kind: Kind, out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u
     encode(out);
     let sum = crc32c::crc32c(&out[start..]);
     out.extend_from_slice(&sum.to_le_bytes());
+}
+
+/// Refuses bytes behind what a block should hold.
+pub(crate) fn at_end(reader: &Reader<'_>) -> Result<(), Damage> {
+    if reader.is_empty() {
+        Ok(())
+    } else {
+        Err(Damage("block is longer than what it holds"))
+    }
 }
 
 /// The content of a block, if it is of this kind and undamaged.

@@ -1,6 +1,6 @@
 //! Pages: the points of some consecutive leaves, in two columns.
 
-use super::{Kind, open, seal};
+use super::{COLUMN_MAX, Kind, open, seal};
 use crate::engine::codec::wire::{Reader, put_varint};
 use crate::engine::codec::{Damage, decode_floats, decode_ints, encode_floats, encode_ints};
 
@@ -22,6 +22,9 @@ pub(crate) fn decode_page(
     values: &mut Vec<f64>,
 ) -> Result<(), Damage> {
     let mut reader = Reader::new(open(Kind::Page, block)?);
+    if rows as usize > COLUMN_MAX {
+        return Err(Damage("page is longer than any"));
+    }
     if reader.varint()? != u64::from(rows) {
         return Err(Damage(
             "page has another number of points than its node says",

@@ -1,7 +1,7 @@
 //! Runs: additive mutations in the order they came, where they cannot be read off a tree.
 
 use super::inner::ints;
-use super::{Kind, open, seal};
+use super::{Kind, at_end, open, seal};
 use crate::engine::codec::wire::{Reader, put_varint};
 use crate::engine::codec::{Damage, decode_floats, encode_floats, encode_ints};
 
@@ -24,7 +24,9 @@ pub(crate) fn encode_runs(runs: &Runs, out: &mut Vec<u8>) {
 /// A block of runs.
 pub(crate) fn decode_runs(block: &[u8]) -> Result<Runs, Damage> {
     let mut reader = Reader::new(open(Kind::Runs, block)?);
-    get_runs(&mut reader)
+    let runs = get_runs(&mut reader)?;
+    at_end(&reader)?;
+    Ok(runs)
 }
 
 /// Appends runs without a frame.
@@ -50,7 +52,8 @@ pub(crate) fn get_runs(reader: &mut Reader<'_>) -> Result<Runs, Damage> {
     let mut values = Vec::with_capacity(points.min(1 << 16));
     decode_floats(&mut reader.rest, points, &mut values)?;
     let whole = ends.last().map_or(0, |&end| end as usize) == points;
-    if !whole || !ends.is_sorted() {
+    let each_has_points = ends.first() != Some(&0) && ends.is_sorted_by(|a, b| a < b);
+    if !whole || !each_has_points {
         return Err(Damage("runs do not end with their points"));
     }
     Ok(Runs {

@@ -60,6 +60,11 @@ impl Live {
         !self.late.is_empty()
     }
 
+    /// Whether that is so of the first `count`.
+    pub(crate) fn is_late_before(&self, count: usize) -> bool {
+        self.late.first().is_some_and(|&run| (run as usize) < count)
+    }
+
     /// How many mutations `commit` includes.
     pub(crate) fn count_at(&self, commit: u64) -> usize {
         self.commits.partition_point(|&made| made <= commit)

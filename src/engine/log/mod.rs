@@ -193,6 +193,10 @@ impl Log {
         }
     }
 
+    fn has_ended(&self) -> bool {
+        matches!(self.progress.borrow().state, State::Ended(..))
+    }
+
     /// Nothing is acknowledged any more.
     pub(crate) fn end(&self, kind: ErrorKind, message: &str) {
         self.progress.send_modify(|progress| {
@@ -200,6 +204,7 @@ impl Log {
                 progress.state = State::Ended(kind, message.into());
             }
         });
+        self.filled.notify_one();
     }
 
     fn stuck(&self, message: &str) {
@@ -255,6 +260,9 @@ pub(crate) async fn run(store: Arc<Store>) {
     loop {
         let mut taken = log.take(false);
         if taken.is_none() {
+            if log.has_ended() {
+                return;
+            }
             // Cancel safety: a notification that comes while nobody waits is kept.
             let filled = log.filled.notified();
             match heartbeat {
@@ -307,7 +315,9 @@ async fn write(store: &Store, number: u64, bytes: &Bytes) -> bool {
             }
             Err(error) => {
                 tracing::warn!(?error, "log entry {number} is not written yet");
-                store.log.stuck(error.message());
+                let cause = std::error::Error::source(&error);
+                let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+                store.log.stuck(&format!("{}{cause}", error.message()));
                 tokio::time::sleep(RETRY).await;
             }
         }

@@ -256,7 +256,7 @@ fn get_record(kind: u8, reader: &mut Reader<'_>) -> Result<Record, Damage> {
     if kind == CLOSED {
         return Ok(Record::Closed);
     }
-    let number = u32::try_from(reader.varint()?).map_err(|_| Damage("number is out of bounds"))?;
+    let number = small_number(reader)?;
     let stream = number;
     Ok(match kind {
         CREATE => Record::Create(stream, get_descriptor(reader)?),
@@ -299,6 +299,14 @@ fn get_record(kind: u8, reader: &mut Reader<'_>) -> Result<Record, Damage> {
         },
         _ => return Err(Damage("record is of no known kind")),
     })
+}
+
+/// The number of a stream or segment: another can come after it.
+pub(crate) fn small_number(reader: &mut Reader<'_>) -> Result<u32, Damage> {
+    u32::try_from(reader.varint()?)
+        .ok()
+        .filter(|&number| number < u32::MAX)
+        .ok_or(Damage("number is out of bounds"))
 }
 
 fn length(reader: &mut Reader<'_>) -> Result<usize, Damage> {

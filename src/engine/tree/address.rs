@@ -59,7 +59,7 @@ impl LeafRef {
 }
 
 /// Points that pages side by side may hold to be read as one: a MiB of times and values.
-const RUN_ROWS_MAX: u32 = 64 * 1024;
+pub(crate) const RUN_ROWS_MAX: u32 = 64 * 1024;
 
 /// Where leaves lie whose pages, in order, hold leaves of so many points each; none if no node can hold so much.
 ///

@@ -20,7 +20,7 @@ mod insert;
 mod node;
 mod span;
 
-pub(crate) use address::{Address, LeafRef, Page, place_leaves};
+pub(crate) use address::{Address, LeafRef, Page, RUN_ROWS_MAX, place_leaves};
 pub(crate) use delete::delete;
 pub(crate) use hydrate::{Known, Touch, assemble, missing};
 pub(crate) use insert::{dedupe, insert};

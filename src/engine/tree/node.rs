@@ -126,12 +126,19 @@ impl Inner {
         (first..=last).filter_map(|number| Some((self.span.child(number), self.slot(number)?)))
     }
 
-    /// Of all points beneath: the slots folded left to right.
+    /// The occupied slots from this number up to, and without, another; 64 is behind the last.
+    pub(crate) fn run_from(&self, number: usize, behind: usize) -> &[Slot] {
+        let end = if behind >= 64 {
+            self.slots.len()
+        } else {
+            self.rank(behind)
+        };
+        &self.slots[self.rank(number)..end]
+    }
+
+    /// Of all points beneath.
     pub(crate) fn stat(&self) -> Stat {
-        self.slots.iter().fold(Stat::EMPTY, |mut stat, slot| {
-            stat.merge(&slot.stat);
-            stat
-        })
+        Stat::fold(self.slots.iter().map(|slot| &slot.stat))
     }
 
     fn rank(&self, number: usize) -> usize {

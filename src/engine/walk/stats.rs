@@ -104,28 +104,41 @@ impl StatWalk {
         self.drain();
     }
 
+    /// Folds the slots that lie in one window together, and leaves those that a cut divides to be looked into.
     fn expand(&self, inner: &Inner, frontier: &mut Vec<Item>) {
-        let mut folded: Option<(TimeRange, Stat)> = None;
-        for (span, slot) in inner.slots_in(self.range) {
-            let Some(link) = &slot.link else { continue };
-            let span = span.range();
-            let window = match folded {
-                Some((window, _)) if window.contains(span.start) => Some(window),
-                _ => self.cuts.window_of(span.start),
+        let span = inner.span;
+        let range = self.range.intersect(span.range());
+        if range.is_empty() {
+            return;
+        }
+        let (mut number, last) = (span.slot_of(range.start), span.slot_of(range.end - 1));
+        while number <= last {
+            let slot = span.child(number).range();
+            let window = self.cuts.window_of(slot.start);
+            // How many slots from here on lie whole in the window and in the range.
+            let end = window.map_or(slot.start, |window| window.end.min(self.range.end));
+            let whole = if slot.start >= self.range.start && slot.end <= end {
+                ((end - slot.start) >> span.slot_exponent()) as usize
+            } else {
+                0
             };
-            let whole = window.filter(|window| span.end <= window.end && self.range.covers(span));
-            match (whole, &mut folded) {
-                (Some(window), Some((current, stat))) if *current == window => {
-                    stat.merge(&slot.stat)
+            match window.filter(|_| whole > 0) {
+                Some(window) => {
+                    let behind = (number + whole).min(last + 1);
+                    let linked = inner.run_from(number, behind).iter();
+                    let stat = Stat::fold(linked.map(|slot| &slot.stat));
+                    if stat.count > 0 {
+                        frontier.push(Item::Folded { window, stat });
+                    }
+                    number = behind;
                 }
-                (Some(window), _) => flush(&mut folded, frontier, Some((window, slot.stat))),
-                (None, _) => {
-                    flush(&mut folded, frontier, None);
-                    frontier.push(Item::Pending(link.clone()));
+                None => {
+                    let link = inner.slot(number).and_then(|slot| slot.link.as_ref());
+                    frontier.extend(link.cloned().map(Item::Pending));
+                    number += 1;
                 }
             }
         }
-        flush(&mut folded, frontier, None);
     }
 
     fn fold_leaf(&self, leaf: &Piece, frontier: &mut Vec<Item>) {
@@ -191,17 +204,6 @@ impl StatWalk {
         if let Some((window, stat)) = self.open.take() {
             self.ready.push_back((window.start, stat));
         }
-    }
-}
-
-/// Ends the folding of neighbouring slots, and begins with the next.
-fn flush(
-    folded: &mut Option<(TimeRange, Stat)>,
-    frontier: &mut Vec<Item>,
-    next: Option<(TimeRange, Stat)>,
-) {
-    if let Some((window, stat)) = std::mem::replace(folded, next) {
-        frontier.push(Item::Folded { window, stat });
     }
 }
 

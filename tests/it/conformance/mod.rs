@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use btrdb_flight::backend::Backend;
+use btrdb_flight::engine::{Engine, Settings};
 use btrdb_flight::error::{Code, ErrorKind, Result};
 use btrdb_flight::model::{
     AnnotationUpdate, Annotations, ChangesQuery, Cuts, Direction, InsertOptions, MergePolicy,
@@ -16,6 +17,8 @@ use btrdb_flight::model::{
 };
 use futures::TryStreamExt;
 use uuid::Uuid;
+
+use crate::store::{disk::Disk, eager};
 
 /// Makes a test of each check on each subject.
 macro_rules! checks {
@@ -26,6 +29,9 @@ macro_rules! checks {
 
             // The subjects, a line each.
             checks!(@ $check, memory: Subject::new(Engine::memory()));
+            checks!(@ $check, disk: Subject::on_disk().await);
+            checks!(@ $check, eager: Subject::eager().await);
+            checks!(@ $check, faulty: Subject::faulty().await);
         }
     )*};
     (@ $check:ident, $subject:ident: $new:expr) => {
@@ -84,6 +90,33 @@ impl Subject {
             store_wide_commits: true,
             _keep: None,
         }
+    }
+
+    /// The engine in a directory.
+    async fn on_disk() -> Self {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let location = folder.path().to_str().expect("a path in UTF-8");
+        let engine = Engine::open(location, Settings::default())
+            .await
+            .expect("the store opens");
+        Self {
+            _keep: Some(Arc::new(folder)),
+            ..Self::new(engine)
+        }
+    }
+
+    /// The engine with limits so small that it folds, spills and evicts all the time.
+    async fn eager() -> Self {
+        let engine = Engine::open("memory:", eager()).await;
+        Self::new(engine.expect("the store opens"))
+    }
+
+    /// The engine over a store whose calls fail now and then, beneath its retries.
+    async fn faulty() -> Self {
+        let writer = Disk::memory().writer(0);
+        writer.be_flaky_briefly(0.01);
+        let engine = Engine::open_on(Arc::new(writer), eager()).await;
+        Self::new(engine.expect("the store opens"))
     }
 
     /// Creates a stream from `collection/name`.

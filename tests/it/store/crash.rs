@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::ledger::{Answer, Ledger};
 use super::workload::{Load, Op, numbered};
-use super::{case, eager, is_full, remote};
+use super::{case, eager, remote, seeds};
 
 /// Tasks that write at once, each to streams of its own and to one they share.
 const LANES: u64 = 3;
@@ -32,9 +32,7 @@ const OPS_MAX: usize = 20_000;
 
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
-    let first: u64 = std::env::var("BTRDB_TEST_SEED").map_or(0, |seed| seed.parse().unwrap());
-    let stores = if is_full() { 25 } else { 3 };
-    for seed in first..first + stores {
+    for seed in seeds(3, 25) {
         case("BTRDB_TEST_SEED", &seed.to_string(), || kill_often(seed));
     }
 }
@@ -172,7 +170,12 @@ fn live<T>(future: impl Future<Output = T>) -> T {
 /// Starts a writer and kills it; answers what it said.
 fn kill_one(location: &str, seed: u64, kill: u64, rng: &mut StdRng) -> Vec<String> {
     let mut writer: Child = Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", "store::crash::writer", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "store::crash::writer",
+            "--ignored",
+            "--nocapture",
+        ])
         .env("BTRDB_CRASH_LOCATION", location)
         .env("BTRDB_CRASH_ROUND", format!("{seed}:{kill}"))
         .stdout(Stdio::piped())
@@ -188,7 +191,11 @@ fn kill_one(location: &str, seed: u64, kill: u64, rng: &mut StdRng) -> Vec<Strin
     while said.len() < count {
         match lines.next() {
             Some(line) => said.extend(marked(&line.expect("text"))),
-            None => panic!("the writer ended by itself: {:?}, {:?}", writer.wait(), said.last()),
+            None => panic!(
+                "the writer ended by itself: {:?}, {:?}",
+                writer.wait(),
+                said.last()
+            ),
         }
     }
     std::thread::sleep(Duration::from_micros(rng.random_range(0..30_000)));

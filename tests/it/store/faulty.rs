@@ -7,30 +7,27 @@
 //! ```
 //!
 //! A [`Writer`] counts its calls and does to one of them what its plan says. It can be paused, which holds its calls back on
-//! both sides of their effect, and killed, after which it does nothing more. The [`Disk`] knows of each effect whether it was
-//! acknowledged, so that a loss of power can take away what nobody was promised, and keeps what was given up but may still
-//! land: a put that was cancelled completes on its thread, a request that was sent arrives.
+//! both sides of their effect, and killed, after which it does nothing more.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, Result,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
+
+use super::disk::{Change, Disk};
 
 /// What becomes of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,203 +65,13 @@ pub(crate) enum Call {
     List,
 }
 
-/// The objects that all writers share.
-pub(crate) struct Disk {
-    objects: Arc<dyn ObjectStore>,
-    /// What happened since the last loss of power; not kept of a store elsewhere, which has its own power.
-    journal: Option<Mutex<Vec<Effect>>>,
-    /// Given up by their callers, but not yet without effect for certain.
-    underway: Mutex<Vec<Underway>>,
-    /// Whether a conditional create lets a second one succeed, as in some stores that claim to be S3.
-    is_lax: AtomicBool,
-}
-
-/// A change of an object.
-#[derive(Clone, Debug)]
-enum Change {
-    Put {
-        path: Path,
-        payload: PutPayload,
-        mode: PutMode,
-    },
-    Delete {
-        path: Path,
-    },
-}
-
-impl Change {
-    fn path(&self) -> &Path {
-        match self {
-            Self::Put { path, .. } | Self::Delete { path } => path,
-        }
-    }
-}
-
-/// A change that has happened.
-struct Effect {
-    path: Path,
-    before: Option<Bytes>,
-    after: Option<Bytes>,
-    is_acknowledged: bool,
-}
-
-struct Underway {
-    change: Change,
-    /// Lands when this writer has made so many calls.
-    due: Option<(Arc<Core>, u64)>,
-}
-
-impl Disk {
-    /// Empty, in memory.
-    pub(crate) fn memory() -> Arc<Self> {
-        Self::new(Arc::new(InMemory::new()), Some(Mutex::default()))
-    }
-
-    /// Over the objects of a store elsewhere.
-    pub(crate) fn over(objects: Arc<dyn ObjectStore>) -> Arc<Self> {
-        Self::new(objects, None)
-    }
-
-    fn new(objects: Arc<dyn ObjectStore>, journal: Option<Mutex<Vec<Effect>>>) -> Arc<Self> {
-        Arc::new(Self {
-            objects,
-            journal,
-            underway: Mutex::default(),
-            is_lax: AtomicBool::new(false),
-        })
-    }
-
-    /// From now on a conditional create overwrites.
-    pub(crate) fn be_lax(&self) {
-        self.is_lax.store(true, Ordering::Relaxed);
-    }
-
-    /// A way in. `seed` decides how calls of concurrent tasks interleave.
-    pub(crate) fn writer(self: &Arc<Self>, seed: u64) -> Writer {
-        Writer(Arc::new(Core {
-            disk: Arc::clone(self),
-            gate: watch::Sender::new(Gate::Open),
-            state: Mutex::new(State {
-                calls: Vec::new(),
-                plan: None,
-                outage: None,
-                flakiness: 0.0,
-                rng: StdRng::seed_from_u64(seed),
-            }),
-        }))
-    }
-
-    /// Everything that was given up takes effect now, where it still can.
-    pub(crate) async fn land(&self) {
-        let underway = std::mem::take(&mut *self.underway.lock());
-        for Underway { change, .. } in underway {
-            self.apply(change).await.ok();
-        }
-    }
-
-    /// Nothing of what was given up takes effect any more.
-    pub(crate) fn forget(&self) {
-        self.underway.lock().clear();
-    }
-
-    /// The power goes and comes back: of what happened since the last loss or is under way, any part of what was not
-    /// acknowledged is gone, and any part of the deletes, which nobody syncs.
-    pub(crate) async fn lose_power(&self, rng: &mut StdRng) {
-        self.land().await;
-        let journal = self.journal.as_ref().expect("a disk in memory");
-        let effects = std::mem::take(&mut *journal.lock());
-        for effect in effects.into_iter().rev() {
-            let is_certain = effect.is_acknowledged && effect.after.is_some();
-            if is_certain || rng.random_bool(0.5) || self.content(&effect.path).await != effect.after
-            {
-                continue;
-            }
-            let undone = match effect.before {
-                Some(bytes) => self.objects.put(&effect.path, bytes.into()).await.map(drop),
-                None => self.objects.delete(&effect.path).await,
-            };
-            undone.expect("memory does not fail");
-        }
-    }
-
-    async fn content(&self, path: &Path) -> Option<Bytes> {
-        let found = self.objects.get(path).await.ok()?;
-        Some(found.bytes().await.expect("memory does not fail"))
-    }
-
-    /// Does it; answers also where in the journal it stands.
-    async fn apply(&self, change: Change) -> Result<(Option<PutResult>, usize)> {
-        let path = change.path().clone();
-        let before = match self.journal {
-            Some(_) => self.content(&path).await,
-            None => None,
-        };
-        let (result, after) = match change {
-            Change::Put {
-                payload, mut mode, ..
-            } => {
-                if self.is_lax.load(Ordering::Relaxed) && mode == PutMode::Create {
-                    mode = PutMode::Overwrite;
-                }
-                let bytes = Bytes::from(payload.clone());
-                let result = self.objects.put_opts(&path, payload, mode.into()).await?;
-                (Some(result), Some(bytes))
-            }
-            Change::Delete { .. } => {
-                self.objects.delete(&path).await?;
-                (None, None)
-            }
-        };
-        let Some(journal) = &self.journal else {
-            return Ok((result, 0));
-        };
-        let mut journal = journal.lock();
-        journal.push(Effect {
-            path,
-            before,
-            after,
-            is_acknowledged: false,
-        });
-        Ok((result, journal.len() - 1))
-    }
-
-    /// What a store shows is there to stay. (A directory shows more than that, and the engine syncs what it finds there.)
-    fn was_read(&self, path: &Path) {
-        if let Some(journal) = &self.journal {
-            let mut journal = journal.lock();
-            let effects = journal.iter_mut().filter(|effect| effect.path == *path);
-            effects.for_each(|effect| effect.is_acknowledged = true);
-        }
-    }
-
-    fn acknowledge(&self, effect: usize) {
-        if let Some(journal) = &self.journal {
-            journal.lock()[effect].is_acknowledged = true;
-        }
-    }
-
-    /// Lands what is due now that `core` has made `calls`.
-    async fn land_due(&self, core: &Arc<Core>, calls: u64) {
-        let due: Vec<Underway> = self
-            .underway
-            .lock()
-            .extract_if(.., |underway| {
-                let due = underway.due.as_ref();
-                due.is_some_and(|(whose, when)| Arc::ptr_eq(whose, core) && *when <= calls)
-            })
-            .collect();
-        for Underway { change, .. } in due {
-            self.apply(change).await.ok();
-        }
-    }
-}
-
 /// One writer's way to the disk.
 #[derive(Clone)]
 pub(crate) struct Writer(Arc<Core>);
 
 struct Core {
     disk: Arc<Disk>,
+    number: u64,
     gate: watch::Sender<Gate>,
     state: Mutex<State>,
 }
@@ -275,6 +82,8 @@ struct State {
     plan: Option<(u64, Fault)>,
     outage: Option<Fault>,
     flakiness: f64,
+    /// Whether puts may hang: giving up on one takes half a minute, where time is real.
+    may_hang: bool,
     rng: StdRng,
 }
 
@@ -288,7 +97,8 @@ impl State {
         let kinds = match call {
             Call::Get | Call::List => 2,
             Call::Delete => 3,
-            Call::Put => 6,
+            Call::Put if self.may_hang => 6,
+            Call::Put => 5,
         };
         Some(match self.rng.random_range(0..kinds) {
             0 => Fault::Fail,
@@ -308,6 +118,25 @@ enum Gate {
     Dead,
 }
 
+impl Disk {
+    /// A way in. `seed` decides how calls of concurrent tasks interleave.
+    pub(crate) fn writer(self: &Arc<Self>, seed: u64) -> Writer {
+        Writer(Arc::new(Core {
+            disk: Arc::clone(self),
+            number: self.next_writer(),
+            gate: watch::Sender::new(Gate::Open),
+            state: Mutex::new(State {
+                calls: Vec::new(),
+                plan: None,
+                outage: None,
+                flakiness: 0.0,
+                may_hang: true,
+                rng: StdRng::seed_from_u64(seed),
+            }),
+        }))
+    }
+}
+
 impl Writer {
     /// Does `fault` to call number `call`, from 0.
     pub(crate) fn plan(&self, call: u64, fault: Fault) {
@@ -317,6 +146,17 @@ impl Writer {
     /// From now on any call goes wrong, in some way that passes, with this chance.
     pub(crate) fn be_flaky(&self, chance: f64) {
         self.0.state.lock().flakiness = chance;
+    }
+
+    /// As [`be_flaky`](Self::be_flaky), for checks in real time: nothing hangs.
+    pub(crate) fn be_flaky_briefly(&self, chance: f64) {
+        let mut state = self.0.state.lock();
+        (state.flakiness, state.may_hang) = (chance, false);
+    }
+
+    /// Whether the plan has come to pass.
+    pub(crate) fn is_past_plan(&self) -> bool {
+        self.0.state.lock().plan.is_none()
     }
 
     /// The calls made so far.
@@ -377,7 +217,7 @@ impl Core {
             let fault = fault.or(state.outage).or_else(|| state.flake(call));
             (number + 1, fault)
         };
-        self.disk.land_due(self, calls).await;
+        self.disk.land_due(self.number, calls).await;
         if fault == Some(Fault::Pause) {
             self.gate.send_replace(Gate::Paused);
         }
@@ -453,10 +293,7 @@ impl Core {
         match fault {
             Some(Fault::Late(calls)) => {
                 let due = calls.saturating_add(self.state.lock().calls.len() as u64);
-                self.disk.underway.lock().push(Underway {
-                    change,
-                    due: Some((Arc::clone(self), due)),
-                });
+                self.disk.give_up(change, Some((self.number, due)));
                 return Err(failure("nobody knows"));
             }
             Some(Fault::Race) if is_put => return Err(exists(&path)),
@@ -496,8 +333,7 @@ struct Abandoned<'a> {
 impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         if let Some(change) = self.change.take() {
-            let underway = Underway { change, due: None };
-            self.core.disk.underway.lock().push(underway);
+            self.core.disk.give_up(change, None);
         }
     }
 }

@@ -9,21 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use btrdb_flight::backend::Backend;
-use btrdb_flight::engine::Engine;
-use btrdb_flight::error::{Error, ErrorKind, Result};
+use btrdb_flight::engine::{Engine, Settings};
+use btrdb_flight::error::{ErrorKind, Result};
 use btrdb_flight::model::{
     Cuts, Direction, NearestQuery, Snapshot, StreamId, StreamRead, TimeRange,
 };
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
-use tokio::task::JoinSet;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::faulty::{Disk, Fault, Writer};
+use super::disk::Disk;
+use super::faulty::{Fault, Writer};
 use super::ledger::Ledger;
 use super::reads::{rows, stats};
 use super::scenario::{
@@ -33,26 +31,30 @@ use super::workload::{Op, numbered};
 use super::{case, eager, patiently, remote, seeds, simulate};
 
 /// Against a real store, every how manieth call is slept in.
-const STRIDE_REMOTE: u64 = 12;
+const STRIDE_REMOTE: usize = 12;
 
 #[test]
 fn who_slept_before_an_effect_acknowledges_nothing_that_others_do_not_have() {
-    sleep_in_every_call("before", Fault::Pause);
+    every_call("before", |call, seed, disk| {
+        sleep_in_call(call, Fault::Pause, seed, disk)
+    });
 }
 
 #[test]
 fn who_slept_after_an_effect_acknowledges_nothing_that_others_do_not_have() {
-    sleep_in_every_call("after", Fault::PauseAfter);
+    every_call("after", |call, seed, disk| {
+        sleep_in_call(call, Fault::PauseAfter, seed, disk)
+    });
 }
 
 #[test]
-fn any_number_of_writers_leave_one_history() {
-    interleave_all("any", 0.0);
-}
-
-#[test]
-fn any_number_of_writers_leave_one_history_on_a_store_that_fails() {
-    interleave_all("failing", 0.05);
+fn who_slept_while_opening_is_the_writer_or_none() {
+    every_call("opening", |call, seed, disk| {
+        sleep_while_opening(call, Fault::Pause, seed, disk)
+    });
+    every_call("opening-after", |call, seed, disk| {
+        sleep_while_opening(call, Fault::PauseAfter, seed, disk)
+    });
 }
 
 #[test]
@@ -63,6 +65,41 @@ fn a_store_without_conditional_creates_is_refused() {
         let store = Arc::new(disk.writer(0));
         let error = Engine::open_on(store, eager()).await;
         assert_eq!(error.expect_err("lax").kind(), ErrorKind::Unsupported);
+    });
+}
+
+#[test]
+fn a_living_writer_is_left_alone_and_a_dead_one_is_succeeded_after_its_lease() {
+    simulate(async {
+        let lease = Duration::from_secs(15);
+        let settings = Settings { lease, ..eager() };
+        let disk = Disk::memory();
+        let ledger = Ledger::default();
+        let writer = disk.writer(0);
+        let open = |writer: &Writer| Engine::open_on(Arc::new(writer.clone()), settings.clone());
+        let first = open(&writer).await.expect("opened");
+        ledger.acknowledged(0, &first, &create(1)).await;
+        for seed in 1..4 {
+            // It has nothing to say, and says so.
+            let refused = open(&disk.writer(seed)).await;
+            assert_eq!(refused.expect_err("it lives").kind(), ErrorKind::Conflict);
+        }
+        let op = insert(vec![(1, points(0, 3, 1))]);
+        ledger.acknowledged(0, &first, &op).await;
+
+        writer.kill();
+        drop(first);
+        settle().await;
+        let since = Instant::now();
+        let second = open(&disk.writer(4)).await.expect("the first is dead");
+        assert!(since.elapsed() >= lease, "after {:?}", since.elapsed());
+        ledger.verify(&second, || true).await;
+
+        second.close().await.expect("closed");
+        let since = Instant::now();
+        let third = open(&disk.writer(5)).await.expect("the second has closed");
+        assert!(since.elapsed() < lease, "after {:?}", since.elapsed());
+        ledger.verify(&third, || true).await;
     });
 }
 
@@ -80,25 +117,29 @@ async fn a_directory_has_one_writer_at_a_time() {
 
     first.close().await.expect("closed");
     drop(first);
-    let second = Engine::open(location, eager()).await.expect("closed before");
+    let second = Engine::open(location, eager())
+        .await
+        .expect("closed before");
     let op = insert(vec![(1, points(50, 3, 1))]);
     ledger.acknowledged(0, &second, &op).await;
 
     // Dropped is dead: the lock goes with it, and the next one takes over.
     drop(second);
-    let third = Engine::open(location, eager()).await.expect("dropped before");
+    let third = Engine::open(location, eager())
+        .await
+        .expect("dropped before");
     ledger.verify(&third, || true).await;
     let op = insert(vec![(1, points(20, 3, 2))]);
     ledger.acknowledged(0, &third, &op).await;
     ledger.verify(&third, || true).await;
 }
 
-fn only_case() -> Option<String> {
+pub(super) fn only_case() -> Option<String> {
     std::env::var("BTRDB_FENCING_CASE").ok()
 }
 
 /// Runs `future` in simulated time, or in real time if the store is real.
-fn live<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn live<T>(future: impl Future<Output = T>) -> T {
     if remote().is_none() {
         return simulate(future);
     }
@@ -110,7 +151,7 @@ fn live<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// An empty disk, in memory or in a folder of its own of the real store.
-fn disk() -> Arc<Disk> {
+pub(super) fn disk() -> Arc<Disk> {
     let Some(location) = remote() else {
         return Disk::memory();
     };
@@ -126,48 +167,31 @@ fn disk() -> Arc<Disk> {
     Disk::over(Arc::new(store))
 }
 
-fn interleave_all(name: &str, flakiness: f64) {
+/// Runs a case for every call that it has: it answers whether it has that one.
+fn every_call<F: Future<Output = bool>>(name: &str, run: impl Fn(u64, u64, Arc<Disk>) -> F) {
     let only = only_case();
-    let (few, full) = match remote() {
-        Some(_) => (5, 50),
-        None => (400, 10_000),
+    let (seed_count, stride) = match remote() {
+        Some(_) => (1, STRIDE_REMOTE),
+        None => (2, 1),
     };
-    for seed in seeds(few, full) {
-        let value = format!("{name}:{seed}");
-        if only.as_ref().is_none_or(|only| *only == value) {
-            case("BTRDB_FENCING_CASE", &value, || {
-                live(async { interleave(seed, flakiness, disk()).await });
-            });
-        }
-    }
-}
-
-fn sleep_in_every_call(name: &str, fault: Fault) {
-    let only = only_case();
-    let few = if remote().is_some() { 1 } else { 2 };
-    for seed in seeds(few, 5 * few) {
-        for call in 0.. {
-            let stride = match remote() {
-                Some(_) => STRIDE_REMOTE,
-                None => 1,
-            };
+    for seed in seeds(seed_count, 5 * seed_count) {
+        let mut has_call = true;
+        for call in (0..).step_by(stride) {
             let value = format!("{name}:{call}:{seed}");
-            let is_chosen = match &only {
-                Some(only) => *only == value,
-                None => call % stride == seed % stride,
-            };
-            let mut has_slept = true;
-            if is_chosen {
+            if only.as_ref().is_none_or(|only| *only == value) {
                 case("BTRDB_FENCING_CASE", &value, || {
-                    has_slept = live(sleep_in_call(call, fault, seed, disk()));
+                    has_call = live(run(call, seed, disk()));
                 });
             }
-            if !has_slept || call > 2000 {
+            if !has_call || call > CALLS_MAX {
                 break;
             }
         }
     }
 }
+
+/// More calls than any case has.
+const CALLS_MAX: u64 = 1000;
 
 /// A writer goes through the scenario and is paused in one call. Another takes over, writes, and cleans the log. The first wakes
 /// up. Answers whether the scenario has such a call.
@@ -207,7 +231,9 @@ async fn sleep_in_call(call: u64, fault: Fault, seed: u64, disk: Arc<Disk>) -> b
         Step::Open => {
             for actor in [&mut sleeper, &mut rival] {
                 if actor.engine.is_some() {
-                    actor.take(&Step::Calls(vec![actor.insert_into_all(300, 60)])).await;
+                    actor
+                        .take(&Step::Calls(vec![actor.insert_into_all(300, 60)]))
+                        .await;
                 }
             }
         }
@@ -223,13 +249,70 @@ async fn sleep_in_call(call: u64, fault: Fault, seed: u64, disk: Arc<Disk>) -> b
     rival.writer.kill();
     drop((sleeper, rival));
     settle().await;
+    finish(&disk, seed + 2, &ledger).await;
+    true
+}
 
-    let mut last = Actor::new(disk.writer(seed + 2), 2, &ledger);
+/// A writer opens the store and is paused in one call, while the one before it lives, writes, and cleans the log. One of them is
+/// the writer then. Answers whether opening has such a call.
+async fn sleep_while_opening(call: u64, fault: Fault, seed: u64, disk: Arc<Disk>) -> bool {
+    let ledger = Ledger::default();
+    let mut first = Actor::new(disk.writer(seed), 0, &ledger);
+    first.must(Step::Open).await;
+    let streams = Step::Calls((1..=3).map(create).collect());
+    first.must(streams).await;
+    press_on(&mut first).await;
+
+    let writer = disk.writer(seed + 1);
+    writer.plan(call, fault);
+    let mut sleeper = Actor::new(writer.clone(), 1, &ledger);
+    {
+        let mut opening = pin!(sleeper.take(&Step::Open));
+        // Neither is lost if the other comes first: the opening goes on, and a pause lasts.
+        tokio::select! {
+            biased;
+            () = writer.paused() => {
+                // It may have lost the store by now, and then fails.
+                for step in pressing_on(&first) {
+                    first.take(&step).await;
+                }
+                writer.resume();
+                let outcome = opening.await;
+                assert!(matches!(outcome, Outcome::Ended(_)), "opening does not end");
+            }
+            _ = &mut opening => return false,
+        }
+    }
+    let (alone, other) = match sleeper.engine {
+        Some(_) => (&mut sleeper, &mut first),
+        None => (&mut first, &mut sleeper),
+    };
+    let op = alone.insert_into_all(300, 60);
+    alone.must(Step::Calls(vec![op])).await;
+    if let Some(engine) = &other.engine {
+        let op = other.insert_into_all(300, 61);
+        let answers = patiently(ledger.run(2, engine, &op)).await;
+        for answer in answers.expect("an answer") {
+            let kind = answer.expect_err("two writers").kind();
+            assert_eq!(kind, ErrorKind::Conflict);
+        }
+    }
+    for actor in [&first, &sleeper] {
+        actor.writer.kill();
+    }
+    drop((first, sleeper));
+    settle().await;
+    finish(&disk, seed + 2, &ledger).await;
+    true
+}
+
+/// Opens the store when all writers are gone: there is one history, and it goes on.
+pub(super) async fn finish(disk: &Arc<Disk>, seed: u64, ledger: &Ledger) {
+    let mut last = Actor::new(disk.writer(seed), u64::MAX, ledger);
     last.must(Step::Open).await;
     disk.land().await;
     last.verify().await;
     last.go_on().await;
-    true
 }
 
 /// With every other seed, so long that whatever waits gives up waiting, and what it gave up arrives.
@@ -246,15 +329,29 @@ async fn sleep_on(disk: &Disk, seed: u64) {
 async fn take_over(rival: &mut Actor<'_>) {
     rival.must(Step::Open).await;
     rival.must(Step::Calls(vec![create(8)])).await;
+    press_on(rival).await;
+}
+
+/// Writes to all streams there are, and cleans the log behind it.
+async fn press_on(rival: &mut Actor<'_>) {
+    for step in pressing_on(rival) {
+        rival.must(step).await;
+    }
+}
+
+/// What it takes to clean the log of everything that is there now.
+fn pressing_on(rival: &Actor<'_>) -> Vec<Step> {
+    let mut steps = Vec::new();
     for round in 0..4 {
         for salt in 0..3 {
-            let op = rival.insert_into_all(200 + 5 * i64::from(round), 40 + 3 * round + salt);
-            rival.must(Step::Calls(vec![op])).await;
+            let tick = 200 + 5 * i64::from(round);
+            let op = rival.insert_into_all(tick, 40 + 3 * round + salt);
+            steps.push(Step::Calls(vec![op]));
         }
-        rival.must(Step::Checkpoint).await;
+        steps.push(Step::Checkpoint);
     }
-    rival.must(Step::Fold).await;
-    rival.must(Step::Read).await;
+    steps.extend([Step::Fold, Step::Read]);
+    steps
 }
 
 /// A writer that has been succeeded: nothing it is asked to do is acknowledged, and it no longer says what is latest.
@@ -316,117 +413,4 @@ async fn reads_of_latest(engine: &Engine, id: StreamId) -> Vec<(&'static str, Re
         ("versions", versions.map(drop)),
         ("a snapshot", engine.snapshot().await.map(drop)),
     ]
-}
-
-/// One of several writers, asleep or not.
-struct Rival {
-    writer: Writer,
-    engine: Arc<Engine>,
-}
-
-/// Steps of an interleaving.
-const MOVES: usize = 60;
-
-/// Writers that may be alive at once.
-const RIVALS_MAX: usize = 4;
-
-/// Writers come, sleep, wake up and write, in any order.
-async fn interleave(seed: u64, flakiness: f64, disk: Arc<Disk>) {
-    let rng = &mut StdRng::seed_from_u64(seed);
-    let ledger = Arc::new(Ledger::default());
-    let mut rivals = Vec::new();
-    let mut tasks = JoinSet::new();
-    let mut lanes = 1..;
-    rivals.extend(succeed(&disk, rng, 0.0).await);
-    for number in 1..=3 {
-        let op = create(number);
-        ledger.acknowledged(0, &rivals[0].engine, &op).await;
-    }
-    for turn in 0..MOVES {
-        match rng.random_range(0..20) {
-            0..2 if rivals.len() < RIVALS_MAX => {
-                rivals.extend(succeed(&disk, rng, flakiness).await);
-            }
-            0..5 => rivals.choose(rng).expect("not empty").writer.pause(),
-            5..9 => rivals.choose(rng).expect("not empty").writer.resume(),
-            9..12 => tend(&mut tasks, rivals.choose(rng).expect("not empty"), rng),
-            _ => {
-                let engine = Arc::clone(&rivals.choose(rng).expect("not empty").engine);
-                let op = random_op(rng, turn as u32);
-                let (ledger, lane) = (Arc::clone(&ledger), lanes.next().expect("endless"));
-                tasks.spawn(async move { drop(ledger.run(lane, &engine, &op).await) });
-            }
-        }
-        for _ in 0..rng.random_range(0..40) {
-            tokio::task::yield_now().await;
-        }
-    }
-    for rival in &rivals {
-        rival.writer.resume();
-        rival.writer.be_flaky(0.0);
-    }
-    let ends = patiently(async { while tasks.join_next().await.transpose().expect("no panic").is_some() {} });
-    ends.await.expect("every call is answered");
-
-    // The last one to come is the writer, and nobody else is.
-    let last = rivals.len() - 1;
-    for (number, rival) in rivals.iter().enumerate() {
-        let op = insert(vec![(1, points(900, 2, 900 + number as u32))]);
-        let lane = lanes.next().expect("endless");
-        let answer = patiently(ledger.run(lane, &rival.engine, &op)).await;
-        let answer = answer.expect("an answer").remove(0);
-        if flakiness == 0.0 {
-            assert_eq!(answer.is_ok(), number == last, "{number} of {last}: {answer:?}");
-        }
-    }
-    for rival in rivals {
-        rival.writer.kill();
-    }
-    settle().await;
-    let mut end = Actor::new(disk.writer(seed + 1), 0, &ledger);
-    end.must(Step::Open).await;
-    disk.land().await;
-    end.verify().await;
-    end.go_on().await;
-}
-
-/// Takes over from whoever writes, if the store does not fail just then.
-async fn succeed(disk: &Arc<Disk>, rng: &mut StdRng, flakiness: f64) -> Option<Rival> {
-    let writer = disk.writer(rng.random());
-    writer.be_flaky(flakiness);
-    let engine = patiently(Engine::open_on(Arc::new(writer.clone()), eager())).await;
-    match engine {
-        Some(Ok(engine)) => Some(Rival { writer, engine }),
-        failed if flakiness == 0.0 => panic!("{failed:?}"),
-        _ => None,
-    }
-}
-
-/// Folds, or writes a checkpoint; who has been succeeded may fail at either.
-fn tend(tasks: &mut JoinSet<()>, rival: &Rival, rng: &mut StdRng) {
-    let engine = Arc::clone(&rival.engine);
-    let is_fold = rng.random_bool(0.3);
-    tasks.spawn(async move {
-        let result = match is_fold {
-            true => engine.fold().await,
-            false => engine.checkpoint().await.map(drop),
-        };
-        let is_trouble =
-            |error: &Error| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal);
-        if let Err(error) = result {
-            assert!(!is_trouble(&error), "{error:?}");
-        }
-    });
-}
-
-/// Something that no other call can be taken for: `turn` is in its values.
-fn random_op(rng: &mut StdRng, turn: u32) -> Op {
-    let number = rng.random_range(1..=3);
-    let tick = rng.random_range(0..500);
-    match rng.random_range(0..10) {
-        0 => delete(number, tick, tick + rng.random_range(1..30)),
-        1 => insert(vec![(number, points(tick, 40, turn))]),
-        2..5 => insert((1..=3).map(|number| (number, points(tick, 2, turn))).collect()),
-        _ => insert(vec![(number, points(tick, 1, turn))]),
-    }
 }

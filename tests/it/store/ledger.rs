@@ -238,9 +238,8 @@ impl Book {
             let Op::Insert { writes, .. } = &sent.op else {
                 continue;
             };
-            let unknown = (0..writes.len()).filter(|&part| {
-                sent.answers[part] == Answer::Unknown && is_there(&writes[part].0)
-            });
+            let unknown = (0..writes.len())
+                .filter(|&part| sent.answers[part] == Answer::Unknown && is_there(&writes[part].0));
             let (done, not): (Vec<usize>, Vec<usize>) =
                 unknown.partition(|&part| happened.contains(&(call, part)));
             assert!(

@@ -1,27 +1,30 @@
 //! What the durable engine promises, held against crashes, faults, rivals and time.
 //!
 //! ```text
-//! faults     every call of a scenario goes wrong in every way; power fails       simulated, in memory
-//! fencing    writers sleep, are succeeded, and wake up: one history               simulated, or on a real store
-//! versions   what was read once is read again after every fold, checkpoint, open
-//! crash      a process is killed under load, again and again                      a real process, a real store
+//! faults         every call of a scenario goes wrong in every way; power fails    simulated, in memory
+//! fencing        a writer sleeps in any call, is succeeded, and wakes up          simulated, or on a real store
+//! interleaving   any number of writers do so in any order: one history            simulated, or on a real store
+//! versions       what was read is read again after every fold, checkpoint, open   simulated, in memory
+//! crash          a process is killed under load, again and again                  a real process, a real store
 //!
-//! faulty     the object store that fails        ledger, story    what was sent and answered, and whether a store agrees
-//! scenario   one of everything, step by step    workload, reads  random calls; reads and what they must agree with
+//! disk, faulty   the object store that fails        ledger, story     what was sent and answered, and whether a store agrees
+//! scenario       one of everything, step by step    workload, reads   random calls; reads, and what they must agree with
 //! ```
 //!
 //! Simulated time runs only while nothing else can, so that back-off and patience cost none.
 //!
 //! | variable | |
 //! | --- | --- |
-//! | `BTRDB_TEST_FULL` | every case instead of a sample |
-//! | `BTRDB_TEST_SEED` | the first seed, printed with every failure |
+//! | `BTRDB_TEST_FULL` | 1: many more seeds, and a hundred kills |
+//! | `BTRDB_TEST_SEED` | this seed alone; a failure prints what repeats it |
 //! | `BTRDB_TEST_STORE` | `s3://bucket/prefix` for the suites that can use a real store; the usual `AWS_*` variables say how |
 
 mod crash;
+pub(crate) mod disk;
 mod faults;
 mod faulty;
 mod fencing;
+mod interleaving;
 mod ledger;
 mod reads;
 mod scenario;
@@ -35,7 +38,7 @@ use std::time::Duration;
 use btrdb_flight::engine::Settings;
 
 /// Limits so small that a few calls reach each of them.
-fn eager() -> Settings {
+pub(crate) fn eager() -> Settings {
     Settings {
         node_cache_bytes: 32 << 10,
         chunk_cache_bytes: 32 << 10,

@@ -4,7 +4,8 @@ use btrdb_flight::backend::Backend;
 use btrdb_flight::engine::Engine;
 use btrdb_flight::error::Result;
 use btrdb_flight::model::{
-    Cuts, Direction, Point, PointQuery, Snapshot, Stat, StatQuery, StreamId, StreamRead, TimeRange, Version,
+    Cuts, Direction, Point, PointQuery, Snapshot, Stat, StatQuery, StreamId, StreamRead, TimeRange,
+    Version,
 };
 use futures::TryStreamExt;
 use rand::Rng;
@@ -34,7 +35,9 @@ async fn points(engine: &Engine, query: PointQuery) -> Result<Vec<Point>> {
     let points = batches
         .iter()
         .flat_map(|batch| batch.times.iter().zip(batch.values.iter()));
-    Ok(points.map(|(&time, &value)| Point { time, value }).collect())
+    Ok(points
+        .map(|(&time, &value)| Point { time, value })
+        .collect())
 }
 
 /// Statistics of one stream between cuts.
@@ -84,8 +87,7 @@ pub(crate) async fn assert_stats(engine: &Engine, read: StreamRead, rows: &[Poin
     );
     let (deviation, expected) = (found.stddev(), (squares / count).sqrt());
     assert!(
-        (found.mean - mean).abs() <= 1e-12 * scale
-            && (deviation - expected).abs() <= 1e-12 * scale,
+        (found.mean - mean).abs() <= 1e-12 * scale && (deviation - expected).abs() <= 1e-12 * scale,
         "{what}: mean {} for {mean}, deviation {deviation} for {expected}",
         found.mean
     );
@@ -165,4 +167,3 @@ pub(crate) fn assert_same(found: &[Point], expected: &[Point], what: &str) {
         expected.get(row)
     );
 }
-

@@ -80,8 +80,10 @@ impl<'a> Actor<'a> {
     /// The store takes new streams and points, may be closed, and is the same when it is opened again.
     pub(crate) async fn go_on(&mut self) {
         self.must(Step::Calls(vec![create(9)])).await;
-        self.must(Step::Calls(vec![self.insert_into_all(100, 30)])).await;
-        self.must(Step::Calls(vec![self.insert_into_all(99, 31)])).await;
+        self.must(Step::Calls(vec![self.insert_into_all(100, 30)]))
+            .await;
+        self.must(Step::Calls(vec![self.insert_into_all(99, 31)]))
+            .await;
         self.verify().await;
         self.must(Step::Checkpoint).await;
         self.must(Step::Close).await;
@@ -93,7 +95,11 @@ impl<'a> Actor<'a> {
     pub(crate) fn insert_into_all(&self, tick: i64, salt: u32) -> Op {
         let numbers = self.ledger.streams().into_iter();
         let numbers = numbers.map(|id| id.0.as_u128());
-        insert(numbers.map(|number| (number, points(tick, 3, salt))).collect())
+        insert(
+            numbers
+                .map(|number| (number, points(tick, 3, salt)))
+                .collect(),
+        )
     }
 
     async fn try_step(&mut self, step: &Step) -> Vec<Error> {
@@ -140,7 +146,10 @@ impl<'a> Actor<'a> {
         let streams = self.ledger.streams().into_iter();
         let expected: Vec<_> = streams.map(|id| (id, self.ledger.expected(id))).collect();
         for (id, expected) in expected {
-            match (rows(engine, StreamRead::latest(id), Snapshot::Latest).await, expected) {
+            match (
+                rows(engine, StreamRead::latest(id), Snapshot::Latest).await,
+                expected,
+            ) {
                 (Err(error), _) => errors.push(error),
                 (Ok(found), Some(expected)) => {
                     assert_same(&found, &expected, &format!("{id} latest"));

@@ -155,7 +155,10 @@ impl Story {
             if let Answer::Done(number) = pending.answer {
                 let is_there = happened.contains(&pending.place);
                 let op = pending.op;
-                assert!(is_there, "{id} is at {latest}, {number} was answered to {op:?}");
+                assert!(
+                    is_there,
+                    "{id} is at {latest}, {number} was answered to {op:?}"
+                );
             }
         }
         let found = rows(engine, StreamRead::latest(id), Snapshot::Latest).await;

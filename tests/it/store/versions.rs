@@ -12,7 +12,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use super::faulty::{Disk, Writer};
+use super::disk::Disk;
+use super::faulty::Writer;
 use super::ledger::Ledger;
 use super::reads::{assert_part, stats};
 use super::scenario::settle;
@@ -148,7 +149,9 @@ async fn remember(
         version: Some(version),
     };
     let windows = stats(engine, read, cuts.clone()).await.ok()?;
-    let extremes = windows.iter().map(|(_, stat)| stat.max.abs().max(stat.min.abs()));
+    let extremes = windows
+        .iter()
+        .map(|(_, stat)| stat.max.abs().max(stat.min.abs()));
     Some(Remembered {
         id,
         version,

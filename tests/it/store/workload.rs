@@ -202,7 +202,10 @@ impl Load {
             let start = self.rng.random_range(-5..=tick);
             (start, start + self.rng.random_range(1..=50))
         };
-        Op::Delete(id, TimeRange::new(time_of(start), time_of(end.max(start + 1))))
+        Op::Delete(
+            id,
+            TimeRange::new(time_of(start), time_of(end.max(start + 1))),
+        )
     }
 
     fn insert(&mut self) -> Op {
