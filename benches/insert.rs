@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use btrdb_flight::backend::Backend;
 use btrdb_flight::engine::Engine;
 use btrdb_flight::model::{PointQuery, StreamRead, TimeRange, Write};
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use load::{Scratch, create, id, insert, rate, runtime, setting, time, voltage, write, written};
 
 /// Streams of the workload of many small writes.
@@ -39,9 +39,7 @@ fn main() {
             runtime.block_on(bulk("disk", Some(&scratch), points, batch, at_once, disk));
         }
     }
-    for at_once in [1, 4] {
-        runtime.block_on(many_streams(rounds, at_once, disk));
-    }
+    runtime.block_on(many_streams(rounds, disk));
     runtime.block_on(mixed(Duration::from_secs(setting(
         "BTRDB_BENCH_SECONDS",
         10,
@@ -129,30 +127,23 @@ async fn bulk(
 }
 
 /// One point of each of many streams in a call, as a long batch brings them.
-async fn many_streams(rounds: i64, at_once: usize, floor: f64) {
+async fn many_streams(rounds: i64, floor: f64) {
     let scratch = Scratch::new("rounds");
     let engine = scratch.open().await;
     create(&engine, 0..STREAMS).await;
     let before = written();
     let started = Instant::now();
-    let calls = (0..rounds).map(|round| {
-        let engine = Arc::clone(&engine);
-        let writes: Vec<Write> = (0..STREAMS)
-            .map(|number| Write {
-                stream: id(number),
-                times: vec![time(round)].into(),
-                values: vec![voltage(round + 1000 * number as i64)].into(),
-            })
-            .collect();
-        async move { insert(&engine, writes).await }
-    });
-    futures::stream::iter(calls)
-        .buffered(at_once)
-        .for_each(|()| async {})
-        .await;
+    for round in 0..rounds {
+        let writes = (0..STREAMS).map(|number| Write {
+            stream: id(number),
+            times: vec![time(round)].into(),
+            values: vec![voltage(round + 1000 * number as i64)].into(),
+        });
+        insert(&engine, writes.collect()).await;
+    }
     let took = started.elapsed();
     let points = rounds * STREAMS as i64;
-    let what = format!("disk: {STREAMS} streams x 1 point a call, {at_once} calls at once");
+    let what = format!("disk: {STREAMS} streams x 1 point a call");
     rate(&what, points, took, Some(floor));
     engine.fold().await.expect("folded");
     engine.checkpoint().await.expect("a checkpoint");

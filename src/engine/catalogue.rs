@@ -25,6 +25,8 @@ pub(crate) struct Stream {
     pub(crate) writing: Arc<tokio::sync::Mutex<()>>,
     /// Whether it waits to be folded.
     pub(crate) fold_is_due: AtomicBool,
+    /// Whether a damaged tree keeps it from being folded.
+    pub(crate) cannot_fold: AtomicBool,
     /// Held for moments; none once the stream is obliterated.
     history: Mutex<Option<History>>,
 }
@@ -318,6 +320,7 @@ impl Names {
             number,
             writing: Arc::default(),
             fold_is_due: AtomicBool::new(false),
+            cannot_fold: AtomicBool::new(false),
             history: Mutex::new(Some(history)),
         });
         self.next_number = self.next_number.max(number + 1);

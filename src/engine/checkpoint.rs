@@ -75,9 +75,9 @@ pub(crate) async fn checkpoint(store: &Arc<Store>) -> Result<u64> {
     let _upkeep = store.upkeep.lock().await;
     // After the lock: one that is being closed ends with its log entry, not with a checkpoint that would hide it.
     store.log.writable()?;
-    let (number, (captured, segments)) = store.log.seal(|| {
-        store.log.tail.reset();
-        (store.catalogue.capture(), store.segments.all())
+    let (number, (captured, segments, seen)) = store.log.seal(|| {
+        let seen = store.log.tail.seen();
+        (store.catalogue.capture(), store.segments.all(), seen)
     });
     if number == store.checkpointed.load(Ordering::Relaxed) {
         return Ok(number);
@@ -96,6 +96,7 @@ pub(crate) async fn checkpoint(store: &Arc<Store>) -> Result<u64> {
     let size = bytes.len() as u64;
     // One that is there already says the same: it is as of the same commit.
     store.objects.create(&name(number), bytes).await?;
+    store.log.tail.subtract(seen);
     store.checkpointed.store(number, Ordering::Relaxed);
     store.checkpoint_bytes.store(size, Ordering::Relaxed);
     clean_up(store, number).await?;

@@ -3,7 +3,6 @@
 //! A fold changes no version and keeps nobody waiting: it is worked out beside everything else, and taken over only if the
 //! stream's tree is still the one it started from.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,8 +17,8 @@ use super::marks::{MarkLog, Spill};
 use super::pack::pack;
 use super::segment::SegmentWriter;
 use super::tree::{Slot, insert};
-use super::write::{compute, lock, over, touch_of, write_marks};
-use crate::error::Result;
+use super::write::{compute, over, touch_of, write_marks};
+use crate::error::{ErrorKind, Result};
 use crate::model::{MergePolicy, Version};
 
 /// Folds share segments up to this size, which are put and committed together.
@@ -46,13 +45,13 @@ struct Basis {
 
 /// Keeps house until the engine ends.
 pub(crate) async fn run(store: Arc<Store>) {
+    let _ends = EndsWriting(Arc::clone(&store));
     loop {
         store.housekeeping.notified().await;
-        if let Err(error) = turn(&store).await {
-            if store.log.writable().is_err() {
-                // Whoever waits for room is told why there will be none.
-                store.live_room.notify_waiters();
-            }
+        let outcome = turn(&store).await;
+        // Whether there is room now, or will never be: whoever waits for it looks again.
+        store.live_room.notify_waiters();
+        if let Err(error) = outcome {
             tracing::warn!(?error, "housekeeping failed and is tried again");
             tokio::time::sleep(RETRY).await;
             store.housekeeping.notify_one();
@@ -62,16 +61,25 @@ pub(crate) async fn run(store: Arc<Store>) {
 
 async fn turn(store: &Arc<Store>) -> Result<()> {
     let crowded = store.live_bytes.load(Ordering::Relaxed) > store.settings.live_bytes_max / 2;
-    let due = std::mem::take(&mut *store.fold_due.lock());
+    let mut due = std::mem::take(&mut *store.fold_due.lock());
+    // Some have been folded since they were queued, by a large insert or by an earlier turn.
+    due.retain(|stream| {
+        let points = stream.with_history(|history| history.live.points());
+        let is_due = points.is_ok_and(|points| points >= store.settings.fold_points);
+        stream.fold_is_due.store(is_due, Ordering::Relaxed);
+        is_due
+    });
     let streams = if crowded { store.catalogue.all() } else { due };
+    let mut folded = Ok(());
     if !streams.is_empty() {
         let _upkeep = store.upkeep.lock().await;
-        fold(store, streams).await?;
+        folded = fold(store, streams).await;
     }
+    // A stream that cannot be folded must not let the log grow.
     if checkpoint::is_due(store) {
         checkpoint::checkpoint(store).await?;
     }
-    Ok(())
+    folded
 }
 
 /// Folds whatever waits beside any tree.
@@ -81,15 +89,26 @@ pub(crate) async fn fold_all(store: &Arc<Store>) -> Result<()> {
     fold(store, store.catalogue.all()).await
 }
 
+/// Folds the streams it can; the first failure of others is told at the end, and they are queued again.
 async fn fold(store: &Arc<Store>, streams: Vec<Arc<Stream>>) -> Result<()> {
     let mut out = store.segments.writer();
     let mut folded = Vec::new();
+    let mut failed = None;
     for stream in streams {
         stream.fold_is_due.store(false, Ordering::Relaxed);
         // An obliterated stream has nothing to fold.
         let basis = stream.with_history(basis).ok().flatten();
         if let Some(basis) = basis {
-            folded.push(work_out(store, &stream, basis, &mut out).await?);
+            match work_out(store, &stream, basis, &mut out).await {
+                Ok(one) => folded.push(one),
+                Err(error) => {
+                    if error.kind() == ErrorKind::Corrupt {
+                        stream.cannot_fold.store(true, Ordering::Relaxed);
+                    }
+                    queue(store, &stream);
+                    failed.get_or_insert(error);
+                }
+            }
             tokio::task::yield_now().await;
         }
         if out.len() >= BATCH_BYTES {
@@ -97,7 +116,26 @@ async fn fold(store: &Arc<Store>, streams: Vec<Arc<Stream>>) -> Result<()> {
             take_over(store, std::mem::take(&mut folded), full).await?;
         }
     }
-    take_over(store, folded, out).await
+    take_over(store, folded, out).await?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// Has a stream folded at some later turn.
+fn queue(store: &Store, stream: &Arc<Stream>) {
+    if !stream.fold_is_due.swap(true, Ordering::Relaxed) {
+        store.fold_due.lock().push(Arc::clone(stream));
+    }
+}
+
+/// Ends writing when the task that holds it does, however that comes: nobody must wait for a task that is gone.
+pub(crate) struct EndsWriting(pub(crate) Arc<Store>);
+
+impl Drop for EndsWriting {
+    fn drop(&mut self) {
+        let message = "the store's writer has ended in this process: open the store again";
+        self.0.log.end(ErrorKind::Internal, message);
+        self.0.live_room.notify_waiters();
+    }
 }
 
 fn basis(history: &mut History) -> Option<Basis> {
@@ -132,14 +170,14 @@ async fn work_out(
         })
         .await?;
     let number = stream.number;
-    let mut writer = std::mem::replace(out, store.segments.writer());
-    let (root, writer) = compute(points.len(), move || {
-        let root = insert(base.as_deref(), &points, MergePolicy::Never, upto);
-        let root = pack(over(root, upto), number, &mut writer);
-        (root, writer)
+    let root = compute(points.len(), move || {
+        over(
+            insert(base.as_deref(), &points, MergePolicy::Never, upto),
+            upto,
+        )
     })
     .await?;
-    *out = writer;
+    let root = pack(root, number, out);
     Ok(Folded {
         stream: Arc::clone(stream),
         from,
@@ -154,14 +192,21 @@ async fn take_over(store: &Arc<Store>, folded: Vec<Folded>, out: SegmentWriter) 
         return Ok(());
     }
     let segments = store.put_segments(out).await?;
-    let folded: BTreeMap<_, _> = folded.into_iter().map(|one| (one.stream.id, one)).collect();
     let mut guards = Vec::with_capacity(folded.len());
-    for one in folded.values() {
-        guards.push(lock(&one.stream).await);
+    let mut free = Vec::with_capacity(folded.len());
+    for one in folded {
+        // One that is being written has its fold another time: nobody waits for a whole batch.
+        match Arc::clone(&one.stream.writing).try_lock_owned() {
+            Ok(guard) => {
+                guards.push(guard);
+                free.push(one);
+            }
+            Err(_) => queue(store, &one.stream),
+        }
     }
     let ((), commit) = store.log.sequence(|records, _| {
         store.declare(&segments, records);
-        for one in folded.into_values() {
+        for one in free {
             let Folded {
                 stream,
                 from,
@@ -195,6 +240,5 @@ async fn take_over(store: &Arc<Store>, folded: Vec<Folded>, out: SegmentWriter) 
         }
     })?;
     drop(guards);
-    store.live_room.notify_waiters();
     store.log.durable(commit).await
 }

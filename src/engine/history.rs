@@ -199,6 +199,7 @@ impl History {
 
     /// Makes `change`, which was worked out on this very state, the next version.
     pub(crate) fn apply(&mut self, change: Change, commit: u64) -> Version {
+        debug_assert!(self.accepts(&change));
         match change {
             Change::Run(points) => {
                 let (first, last) = (points.times()[0], points.times()[points.len() - 1]);

@@ -16,7 +16,7 @@
 //! Invariants:
 //! - nothing is acknowledged before the log entry that holds it, and every object that entry speaks of, is durable;
 //! - a node is never changed once a view can reach it, so readers never wait for writers;
-//! - locks are taken in one order: write locks of streams by uuid, the sequencer, names, a history; the last three for moments;
+//! - locks are taken in one order: upkeep, write locks of streams by uuid, the sequencer, names, a history; the last three for moments;
 //! - what is sequenced is taken into the histories at once, and read from its commit on, which is not shown before it is
 //!   durable. Names are the exception: a stream can be found while its creation is on its way to the disk.
 //!

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use arrow::buffer::ScalarBuffer;
 use futures::StreamExt;
 use futures::stream::{BoxStream, try_unfold};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::Store;
 use super::block::{MarkRef, Marks};
@@ -38,6 +40,13 @@ impl Store {
             Snapshot::Latest => {
                 self.log.readable()?;
                 Ok(self.log.committed())
+            }
+            Snapshot::Commit(commit) if commit > self.log.committed() => {
+                Err(Error::not_found(format!(
+                    "commit {commit} is not in this store: its newest is {}",
+                    self.log.committed()
+                ))
+                .with_code(Code::VersionNotAvailable))
             }
             Snapshot::Commit(commit) => Ok(commit),
         }
@@ -214,10 +223,65 @@ pub(crate) fn points(
         left,
         current: None,
     };
-    try_unfold(state, |mut state| async move {
-        Ok(state.next().await?.map(|batch| (batch, state)))
+    try_unfold(Source::Here(Box::new(state), 0), |mut source| async move {
+        Ok(source.next().await?.map(|batch| (batch, source)))
     })
     .boxed()
+}
+
+/// Batches that a long read hands out before the next ones are fetched and decoded beside its reader.
+const BATCHES_HERE: u32 = 2;
+
+/// Batches read ahead of a reader.
+const BATCHES_AHEAD: usize = 2;
+
+/// Where the batches of a read come from.
+enum Source {
+    /// Read when asked for: short reads pay for nothing else.
+    Here(Box<Points>, u32),
+    /// Read ahead by a task, which ends with the reader.
+    Ahead(mpsc::Receiver<Result<PointBatch>>, JoinSet<()>),
+}
+
+impl Source {
+    async fn next(&mut self) -> Result<Option<PointBatch>> {
+        match self {
+            Self::Here(points, given) => {
+                let batch = points.next().await?;
+                *given += 1;
+                if batch.is_some() && *given >= BATCHES_HERE {
+                    self.read_ahead();
+                }
+                Ok(batch)
+            }
+            Self::Ahead(batches, task) => match batches.recv().await {
+                Some(batch) => batch.map(Some),
+                // The end, unless the task broke off.
+                None => match task.join_next().await {
+                    Some(Err(error)) => {
+                        Err(Error::internal(format!("a read did not finish: {error}")))
+                    }
+                    _ => Ok(None),
+                },
+            },
+        }
+    }
+
+    fn read_ahead(&mut self) {
+        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
+        let ahead = Self::Ahead(batches, JoinSet::new());
+        let here = std::mem::replace(self, ahead);
+        if let (Self::Here(mut points, _), Self::Ahead(_, task)) = (here, self) {
+            task.spawn(async move {
+                while let Some(batch) = points.next().await.transpose() {
+                    let is_last = batch.is_err();
+                    if sender.send(batch).await.is_err() || is_last {
+                        break;
+                    }
+                }
+            });
+        }
+    }
 }
 
 impl Points {

@@ -9,7 +9,8 @@ pub struct Settings {
     pub node_cache_bytes: u64,
     /// Decoded points kept in memory: 192 MiB. A scan larger than half of it does not enter.
     pub chunk_cache_bytes: u64,
-    /// Points that wait beside their trees, over all streams: 64 MiB. Inserts wait while there are more.
+    /// Points that wait beside their trees, over all streams: 64 MiB. Inserts wait while there are more. Streams that are
+    /// read meanwhile keep a second, sorted copy of theirs.
     pub live_bytes_max: u64,
     /// Points on their way into the store: 64 MiB. Inserts wait while there are more.
     pub write_bytes_max: u64,

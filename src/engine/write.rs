@@ -142,14 +142,14 @@ impl Store {
         answers: &mut [Option<Result<Version>>],
     ) -> Result<()> {
         self.log.writable()?;
+        self.live_room().await;
+        let points: usize = writes.iter().map(|write| write.times.len()).sum();
+        let bytes = 16 * points as u64 + 64 * writes.len() as u64;
+        let _room = self.room_to_write(bytes).await?;
         let ready = self.make_ready(writes, options, answers).await?;
         if ready.is_empty() {
             return Ok(());
         }
-        let points: usize = writes.iter().map(|write| write.times.len()).sum();
-        let bytes = 16 * points as u64 + 64 * writes.len() as u64;
-        let _room = self.room_to_write(bytes).await?;
-        self.live_room().await;
 
         // Locks are taken in one order everywhere, so that two calls cannot wait for each other.
         let mut streams: BTreeMap<_, Vec<Ready>> = BTreeMap::new();
@@ -170,6 +170,8 @@ impl Store {
                 .await
             {
                 Ok(plan) => plans.push(plan),
+                // A computation that broke off may have taken blocks of other streams with it.
+                Err(error) if error.kind() == ErrorKind::Internal => return Err(error),
                 Err(error) => {
                     for index in indices {
                         answers[index] = Some(Err(again(&error)));
@@ -304,7 +306,7 @@ impl Store {
         let range = TimeRange::checked(range.start, range.end)?;
         self.log.writable()?;
         let stream = self.catalogue.stream(id)?;
-        let _guard = lock(&stream).await;
+        let guard = lock(&stream).await;
         let mut out = self.segments.writer();
         let basis = stream.with_history(|history| Basis::of(history))?;
         let (change, spill) = self
@@ -322,7 +324,7 @@ impl Store {
             self.take_over(&plan, records, commit, &mut made);
             made
         })?;
-        drop(_guard);
+        drop(guard);
         self.log.durable(commit).await?;
         made.into_iter().next().map_or_else(
             || Err(Error::internal("a delete was left without an answer")),
@@ -455,6 +457,7 @@ impl Store {
             let late = last_time.is_some_and(|stored| points.times()[0] <= stored);
             let additive = merge == MergePolicy::Never || !late;
             let change = if additive && points.len() < self.settings.direct_points {
+                self.refuse_damaged(&stream)?;
                 Change::Run(points)
             } else {
                 let basis = match &draft {
@@ -483,6 +486,21 @@ impl Store {
         Ok(plan)
     }
 
+    /// Refuses to let more wait beside a damaged tree than one fold would take: it would wait for ever.
+    fn refuse_damaged(&self, stream: &Stream) -> Result<()> {
+        let damaged = stream.cannot_fold.load(Ordering::Relaxed);
+        if damaged
+            && stream.with_history(|history| history.live.points())? >= self.settings.fold_points
+        {
+            let message = format!(
+                "stream {}: its tree is damaged, and no more points can wait beside it",
+                stream.id
+            );
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        Ok(())
+    }
+
     /// Works out a tree, and writes its new nodes into segments.
     async fn work_out(
         self: &Arc<Self>,
@@ -494,7 +512,7 @@ impl Store {
         let live = basis.live.all();
         let live_times = live.as_ref().map_or(&[][..], |live| live.times());
         let touches = |span: Span| match touch_of(live_times, span) {
-            // Live points are put there first, whatever becomes of them then.
+            // Live points are inserted before anything is removed, so even what goes whole has to be in hand.
             Touch::Part => Touch::Part,
             _ => task.touch(span),
         };

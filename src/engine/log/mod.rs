@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::Store;
+use super::fold::EndsWriting;
 use super::store::Created;
 use crate::error::{Error, ErrorKind, Result};
 use entry::Header;
@@ -84,10 +85,19 @@ impl Tail {
         self.mutations.fetch_add(mutations, Ordering::Relaxed);
     }
 
-    pub(crate) fn reset(&self) {
-        self.bytes.store(0, Ordering::Relaxed);
-        self.objects.store(0, Ordering::Relaxed);
-        self.mutations.store(0, Ordering::Relaxed);
+    /// What is counted now: bytes, objects, mutations.
+    pub(crate) fn seen(&self) -> [u64; 3] {
+        [&self.bytes, &self.objects, &self.mutations].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Takes away what was counted at some time before.
+    pub(crate) fn subtract(&self, seen: [u64; 3]) {
+        for (count, seen) in [&self.bytes, &self.objects, &self.mutations]
+            .into_iter()
+            .zip(seen)
+        {
+            count.fetch_sub(seen, Ordering::Relaxed);
+        }
     }
 }
 
@@ -254,6 +264,7 @@ impl Sequencer {
 
 /// Writes entries until the log ends.
 pub(crate) async fn run(store: Arc<Store>) {
+    let _ends = EndsWriting(Arc::clone(&store));
     let log = &store.log;
     let heartbeat = (store.objects.is_shared() && !store.settings.lease.is_zero())
         .then_some(store.settings.lease / 3);

@@ -115,7 +115,12 @@ impl Subject {
     async fn faulty() -> Self {
         let writer = Disk::memory().writer(0);
         writer.be_flaky_briefly(0.01);
-        let engine = Engine::open_on(Arc::new(writer), eager()).await;
+        let settings = Settings {
+            direct_points: 64,
+            lease: std::time::Duration::ZERO,
+            ..Settings::default()
+        };
+        let engine = Engine::open_on(Arc::new(writer), settings).await;
         Self::new(engine.expect("the store opens"))
     }
 

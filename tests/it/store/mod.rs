@@ -5,6 +5,7 @@
 //! fencing        a writer sleeps in any call, is succeeded, and wakes up          simulated, or on a real store
 //! interleaving   any number of writers do so in any order: one history            simulated, or on a real store
 //! versions       what was read is read again after every fold, checkpoint, open   simulated, in memory
+//! damage         one stream is damaged, and the others go on                  a directory
 //! crash          a process is killed under load, again and again                  a real process, a real store
 //!
 //! disk, faulty   the object store that fails        ledger, story     what was sent and answered, and whether a store agrees
@@ -20,6 +21,7 @@
 //! | `BTRDB_TEST_STORE` | `s3://bucket/prefix` for the suites that can use a real store; the usual `AWS_*` variables say how |
 
 mod crash;
+mod damage;
 pub(crate) mod disk;
 mod faults;
 mod faulty;
