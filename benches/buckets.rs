@@ -57,7 +57,10 @@ fn buckets(criterion: &mut Criterion) {
         .enable_all()
         .build()
         .expect("a runtime");
-    let engine: Arc<dyn Backend> = Engine::memory();
+    let engine: Arc<dyn Backend> = {
+        let _guard = runtime.enter();
+        Engine::memory()
+    };
     runtime.block_on(fill(&engine));
     let gateway = Gateway::new(engine, GatewaySettings::default()).expect("a gateway");
     let mut group = criterion.benchmark_group("buckets");

@@ -11,15 +11,15 @@ use btrdb_flight::engine::{Engine, Settings};
 use btrdb_flight::model::{InsertOptions, StreamDescriptor, StreamId, Tags, Write};
 
 /// Points a second of each stream.
-pub const HERTZ: i64 = 120;
+pub(crate) const HERTZ: i64 = 120;
 
 /// A store in a folder of its own, removed at the end. `BTRDB_BENCH_DIR` says where; the disk there is what is measured.
-pub struct Scratch {
-    pub path: PathBuf,
+pub(crate) struct Scratch {
+    pub(crate) path: PathBuf,
 }
 
 impl Scratch {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let parent =
             std::env::var_os("BTRDB_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let path = parent.join(format!("btrdb-bench-{name}-{}", std::process::id()));
@@ -27,7 +27,7 @@ impl Scratch {
         Self { path }
     }
 
-    pub async fn open(&self) -> Arc<Engine> {
+    pub(crate) async fn open(&self) -> Arc<Engine> {
         let location = self.path.to_str().expect("a path in UTF-8");
         Engine::open(location, Settings::default())
             .await
@@ -35,7 +35,7 @@ impl Scratch {
     }
 
     /// What the store takes on the disk, and in how many objects.
-    pub fn usage(&self) -> (u64, u64) {
+    pub(crate) fn usage(&self) -> (u64, u64) {
         let mut folders = vec![self.path.clone()];
         let (mut bytes, mut files) = (0, 0);
         while let Some(folder) = folders.pop() {
@@ -61,14 +61,14 @@ impl Drop for Scratch {
 }
 
 /// A number from the environment, for runs larger or smaller than the usual one.
-pub fn setting(name: &str, default: u64) -> u64 {
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(default)
 }
 
-pub fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -76,12 +76,12 @@ pub fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// The time of a point: a clock of 120 Hz in whole nanoseconds, with the thirds rounded off.
-pub fn time(i: i64) -> i64 {
+pub(crate) fn time(i: i64) -> i64 {
     i * 1_000_000_000 / HERTZ
 }
 
 /// A voltage as a synchrophasor sends it: single precision, a slow swing, and noise of about one volt.
-pub fn voltage(i: i64) -> f64 {
+pub(crate) fn voltage(i: i64) -> f64 {
     let mut bits = (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut noise = 0.0;
     for _ in 0..4 {
@@ -92,7 +92,7 @@ pub fn voltage(i: i64) -> f64 {
     f64::from((7_000.0 + 5.0 * (i as f64 * 1e-5).sin() + 1.7 * noise) as f32)
 }
 
-pub fn write(stream: StreamId, first: i64, points: i64) -> Write {
+pub(crate) fn write(stream: StreamId, first: i64, points: i64) -> Write {
     Write {
         stream,
         times: (first..first + points).map(time).collect::<Vec<_>>().into(),
@@ -103,11 +103,11 @@ pub fn write(stream: StreamId, first: i64, points: i64) -> Write {
     }
 }
 
-pub fn id(number: u64) -> StreamId {
+pub(crate) fn id(number: u64) -> StreamId {
     StreamId(uuid::Uuid::from_u128(u128::from(number) + 1))
 }
 
-pub async fn create(engine: &Engine, streams: std::ops::Range<u64>) {
+pub(crate) async fn create(engine: &Engine, streams: std::ops::Range<u64>) {
     let made = streams.map(|number| {
         engine.create(StreamDescriptor {
             id: id(number),
@@ -124,14 +124,14 @@ pub async fn create(engine: &Engine, streams: std::ops::Range<u64>) {
     futures::future::try_join_all(made).await.expect("created");
 }
 
-pub async fn insert(engine: &Engine, writes: Vec<Write>) {
+pub(crate) async fn insert(engine: &Engine, writes: Vec<Write>) {
     for answer in engine.insert(writes, InsertOptions::default()).await {
         answer.expect("inserted");
     }
 }
 
 /// Points of one stream, a million at a time, two writes under way.
-pub async fn fill(engine: &Arc<Engine>, number: u64, points: i64) {
+pub(crate) async fn fill(engine: &Arc<Engine>, number: u64, points: i64) {
     use futures::StreamExt;
     const BATCH: i64 = 1_000_000;
     let starts = (0..points).step_by(BATCH as usize);
@@ -141,13 +141,13 @@ pub async fn fill(engine: &Arc<Engine>, number: u64, points: i64) {
 }
 
 /// Bytes that this process has handed to the system for writing.
-pub fn written() -> u64 {
+pub(crate) fn written() -> u64 {
     let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
     field(&text, "wchar:")
 }
 
 /// The most memory this process has had, in bytes.
-pub fn memory_peak() -> u64 {
+pub(crate) fn memory_peak() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     1024 * field(&text, "VmHWM:")
 }
@@ -159,7 +159,7 @@ fn field(text: &str, name: &str) -> u64 {
 }
 
 /// Runs `work` several times and answers the median.
-pub fn median(runs: usize, mut work: impl FnMut()) -> Duration {
+pub(crate) fn median(runs: usize, mut work: impl FnMut()) -> Duration {
     let mut times: Vec<Duration> = (0..runs)
         .map(|_| {
             let started = Instant::now();
@@ -172,7 +172,7 @@ pub fn median(runs: usize, mut work: impl FnMut()) -> Duration {
 }
 
 /// A row: what, how fast, and the share of the floor.
-pub fn rate(what: &str, points: i64, took: Duration, floor: Option<f64>) -> f64 {
+pub(crate) fn rate(what: &str, points: i64, took: Duration, floor: Option<f64>) -> f64 {
     let rate = points as f64 / took.as_secs_f64() / 1e6;
     match floor {
         Some(floor) => println!(
