@@ -14,8 +14,9 @@ const LOOKAHEAD_NODES: usize = 512;
 /// Points after which no more nodes are asked for at once.
 const LOOKAHEAD_POINTS: u64 = 128 * 1024;
 
-/// Runs of points at least this long are handed out as slices of their chunk; shorter ones are copied together.
-const SLICE_POINTS_MIN: usize = 4096;
+/// Pieces at least this long are handed out as slices of their chunk; shorter ones are copied together, because a message of
+/// fewer rows costs more than copying them.
+const SLICE_POINTS_MIN: usize = 8192;
 
 /// The points of a view that lie in some ranges.
 pub(crate) struct PointWalk {
