@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use btrdb_flight::backend::Backend;
 use btrdb_flight::engine::Engine;
-use btrdb_flight::model::{Direction, MultiQuery, PointQuery, Snapshot, StreamRead, TimeRange};
+use btrdb_flight::model::{Direction, MultiQuery, PointQuery, StreamRead, TimeRange};
 use futures::TryStreamExt;
 use load::{Scratch, create, fill, id, insert, median, memory_peak, rate, runtime, setting, write};
 
@@ -98,14 +98,13 @@ async fn read(engine: &Engine, number: u64, expected: i64, direction: Direction)
 }
 
 async fn side_by_side(engine: &Engine) {
-    let query = MultiQuery {
-        streams: (2..102)
+    let query = MultiQuery::new(
+        (2..102)
             .map(|number| StreamRead::latest(id(number)))
             .collect(),
-        range: TimeRange::ALL,
-        snap_period: 0,
-        snapshot: Snapshot::Latest,
-    };
+        TimeRange::ALL,
+        0,
+    );
     let rows = engine
         .multi_values(query)
         .try_fold(0, |sum, batch| async move { Ok(sum + batch.times.len()) })

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use btrdb_flight::backend::Backend;
 use btrdb_flight::engine::Engine;
-use btrdb_flight::model::{Cuts, Snapshot, Stat, StatQuery, StreamRead, TimeRange};
+use btrdb_flight::model::{Cuts, Stat, StatQuery, StreamRead, TimeRange};
 use futures::TryStreamExt;
 use load::{Scratch, create, fill, id, median, runtime, setting, time};
 
@@ -45,13 +45,11 @@ fn main() {
             ("whole range, ragged ends", 1),
         ] {
             let width = (end / windows + 1) as u64;
-            let ragged = StatQuery {
-                streams: vec![StreamRead::latest(id(0))],
-                range: TimeRange::new(3, end - 3),
-                cuts: Cuts::Every { origin: 3, width },
-                limit: None,
-                snapshot: Snapshot::Latest,
-            };
+            let ragged = StatQuery::new(
+                vec![StreamRead::latest(id(0))],
+                TimeRange::new(3, end - 3),
+                Cuts::Every { origin: 3, width },
+            );
             let started = Instant::now();
             runtime.block_on(read(&engine, ragged.clone(), windows));
             let cold = started.elapsed();
@@ -60,13 +58,11 @@ fn main() {
             });
             print(name, hot, cold);
         }
-        let all = StatQuery {
-            streams: vec![StreamRead::latest(id(0))],
-            range: TimeRange::ALL,
-            cuts: Cuts::whole(TimeRange::ALL),
-            limit: None,
-            snapshot: Snapshot::Latest,
-        };
+        let all = StatQuery::new(
+            vec![StreamRead::latest(id(0))],
+            TimeRange::ALL,
+            Cuts::whole(TimeRange::ALL),
+        );
         let hot = median(50, || runtime.block_on(read(&engine, all.clone(), 1)));
         print("everything", hot, hot);
     }

@@ -263,8 +263,8 @@ impl Backend for Observed {
 
     fn stats(&self, query: StatQuery) -> BoxStream<'static, Result<StatBatch>> {
         self.counts.count(Operation::Stats);
-        let (range, cuts) = (query.range, &query.cuts);
-        let span = debug_span!("stats", streams = query.streams.len(), %range, %cuts, snapshot = %query.snapshot);
+        let (ranges, cuts) = (&query.ranges, &query.cuts);
+        let span = debug_span!("stats", streams = query.streams.len(), ?ranges, %cuts, snapshot = %query.snapshot);
         self.watch(
             self.inner.stats(query),
             span,

@@ -15,7 +15,7 @@ use crate::model::stream::check_collection;
 use crate::model::time::{MAX_TIME, MIN_TIME};
 use crate::model::{
     AnnotationUpdate, Changes, ChangesQuery, Direction, InsertOptions, MetadataUsage, MultiBatch,
-    MultiQuery, NearestQuery, Point, PointBatch, PointQuery, Snapshot, StatBatch, StatQuery,
+    MultiQuery, NearestQuery, Point, PointBatch, PointQuery, Probe, Snapshot, StatBatch, StatQuery,
     StreamDescriptor, StreamFilter, StreamId, StreamRead, SubscriptionUpdate, TagUpdate, TimeRange,
     Version, Write,
 };
@@ -44,7 +44,11 @@ impl Backend for Engine {
         let mut versions = Vec::with_capacity(streams.len());
         for &id in streams {
             let stream = self.store.catalogue.stream(id)?;
-            versions.push(self.store.version_at(&stream, commit).await?);
+            versions.push(
+                self.store
+                    .version_at(&stream, commit, &Probe::default())
+                    .await?,
+            );
         }
         Ok(versions)
     }
@@ -116,6 +120,7 @@ impl Backend for Engine {
         let points = PointQuery {
             direction: query.direction,
             limit: Some(1),
+            probe: query.probe,
             ..PointQuery::new(query.streams, range)
         };
         let mut nearest = Vec::with_capacity(points.streams.len());
@@ -145,7 +150,7 @@ impl Backend for Engine {
             version: query.to,
         };
         let commit = self.store.pin(Snapshot::Latest)?;
-        let view = self.store.view(read, commit).await?;
+        let view = self.store.view(read, commit, &Probe::default()).await?;
         if query.from > view.version {
             let message = format!(
                 "start version after end version: {} > {}",
@@ -165,7 +170,7 @@ impl Backend for Engine {
         let ranges = if query.from == view.version {
             Vec::new()
         } else {
-            let mut fetcher = Fetcher::new(&self.store, query.stream);
+            let mut fetcher = Fetcher::new(&self.store, query.stream, &Probe::default());
             let mut walk = ChangeWalk::new(&view, query.from, query.resolution);
             loop {
                 let links = walk.wants();

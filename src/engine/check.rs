@@ -15,7 +15,7 @@ use super::segment::{MAGIC, SegmentInfo, name};
 use super::tree::{Address, Link, Node, Span};
 use super::{cache::Cached, checkpoint};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Stat;
+use crate::model::{Probe, Stat};
 
 /// Problems listed one by one; more are only counted.
 const PROBLEMS_MAX: usize = 1000;
@@ -250,7 +250,7 @@ async fn check_stream(
             }
         }
         if let Some(address) = runs
-            && let Err(error) = Fetcher::new(store, stream.id)
+            && let Err(error) = Fetcher::new(store, stream.id, &Probe::default())
                 .other(address, Decode::Runs)
                 .await
         {
@@ -270,7 +270,7 @@ async fn check_tree(
     seen: &mut HashSet<Address>,
     report: &mut CheckReport,
 ) -> Result<()> {
-    let mut fetcher = Fetcher::new(store, stream.id);
+    let mut fetcher = Fetcher::new(store, stream.id, &Probe::default());
     let mut left = vec![root];
     while !left.is_empty() {
         let round = left.split_off(left.len().saturating_sub(ROUND_LINKS));
@@ -371,7 +371,7 @@ async fn check_marks(
     report: &mut CheckReport,
 ) -> Result<()> {
     let (levels, tail, _) = history.marks.parts();
-    let fetcher = Fetcher::new(store, stream.id);
+    let fetcher = Fetcher::new(store, stream.id, &Probe::default());
     let mut refs: Vec<_> = levels
         .iter()
         .enumerate()

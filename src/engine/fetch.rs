@@ -7,12 +7,15 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 
 use super::Store;
-use super::block::{decode_index, decode_inner, decode_marks, decode_page, decode_runs};
+use super::block::{
+    MarkRef, Marks, decode_index, decode_inner, decode_marks, decode_page, decode_runs,
+};
 use super::cache::{Cached, chunk_bytes};
 use super::codec::Damage;
+use super::marks::refer_in;
 use super::tree::{Address, Chunk, LeafRef, Link, Node, Page, Piece, RUN_ROWS_MAX};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::StreamId;
+use crate::model::{Probe, StreamId};
 
 /// Segments read at once for one round of a walk.
 const SEGMENTS_AT_ONCE: usize = 8;
@@ -25,15 +28,17 @@ const WHOLE_RUN_SHARE: u32 = 4;
 pub(crate) struct Fetcher {
     store: Arc<Store>,
     stream: StreamId,
+    probe: Probe,
     /// What this read may still put into the cache of points.
     cacheable_bytes: u64,
 }
 
 impl Fetcher {
-    pub(crate) fn new(store: &Arc<Store>, stream: StreamId) -> Self {
+    pub(crate) fn new(store: &Arc<Store>, stream: StreamId, probe: &Probe) -> Self {
         Self {
             store: Arc::clone(store),
             stream,
+            probe: probe.clone(),
             cacheable_bytes: store.caches.scan_bytes_max(),
         }
     }
@@ -47,6 +52,7 @@ impl Fetcher {
         let mut found: Vec<Option<Found>> = Vec::with_capacity(groups.len());
         for group in &groups {
             let hit = self.cached(group);
+            group.count(&self.probe, hit.is_some());
             if hit.is_none() {
                 missing.extend(group.address());
             }
@@ -79,6 +85,35 @@ impl Fetcher {
         .map_err(|damage| self.corrupt(address, damage))?;
         self.store.caches.keep_node(address, cached.clone());
         Ok(cached)
+    }
+
+    /// The block of marks that the newest reference leads to for which `begins` holds.
+    pub(crate) async fn marks(
+        &self,
+        mut level: u8,
+        mut address: Address,
+        begins: impl Fn(&MarkRef) -> bool,
+    ) -> Result<Arc<Marks>> {
+        loop {
+            let decode = if level == 0 {
+                Decode::Marks
+            } else {
+                Decode::Index
+            };
+            match self.other(address, decode).await? {
+                Cached::Marks(marks) => return Ok(marks),
+                Cached::Index(refs) if level > 0 => {
+                    let next = refer_in(&refs, &begins)
+                        .ok_or_else(|| self.corrupt(address, Damage("index leads nowhere")))?;
+                    address = next.address;
+                    level -= 1;
+                }
+                _ => {
+                    let damage = Damage("block is of another kind");
+                    return Err(self.corrupt(address, damage));
+                }
+            }
+        }
     }
 
     fn cached(&self, group: &Group<'_>) -> Option<Found> {
@@ -117,8 +152,12 @@ impl Fetcher {
         }
         let reads = segments.into_iter().map(|(segment, addresses)| {
             let store = Arc::clone(&self.store);
-            let stream = self.stream;
-            async move { read(&store, stream, segment, addresses).await }
+            let (stream, probe) = (self.stream, self.probe.clone());
+            async move {
+                let blocks = read(&store, stream, segment, addresses).await?;
+                probe.fetch(blocks.iter().map(|(_, bytes)| bytes.len() as u64).sum());
+                Ok(blocks)
+            }
         });
         futures::stream::iter(reads)
             .buffer_unordered(SEGMENTS_AT_ONCE)
@@ -214,6 +253,17 @@ enum Found {
 }
 
 impl Group<'_> {
+    fn count(&self, probe: &Probe, in_memory: bool) {
+        let points = |leaf: &LeafRef| leaf.rows.len() as u64;
+        match self {
+            Self::Held(Node::Leaf(leaf)) => probe.node(leaf.len() as u64, in_memory),
+            Self::Held(Node::Inner(_)) | Self::Inner(_) => probe.node(0, in_memory),
+            Self::Leaves(leaves) => leaves
+                .iter()
+                .for_each(|leaf| probe.node(points(leaf), in_memory)),
+        }
+    }
+
     fn address(&self) -> Option<Address> {
         match self {
             Self::Held(_) => None,

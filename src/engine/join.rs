@@ -13,7 +13,7 @@ use super::read::next_points;
 use super::walk::PointWalk;
 use crate::error::{Code, Error, Result};
 use crate::model::time::MIN_TIME;
-use crate::model::{Direction, MultiBatch, MultiQuery, Point, PointQuery, TimeRange};
+use crate::model::{MultiBatch, MultiQuery, Point, PointQuery, TimeRange};
 
 /// Values of one batch, over all its columns: 8 MiB of them.
 const BATCH_VALUES_MAX: usize = 1 << 20;
@@ -58,7 +58,7 @@ async fn open(store: &Arc<Store>, query: MultiQuery, commit: u64) -> Result<Join
     let start = range.start.saturating_sub(period / 2).max(MIN_TIME);
     let points = PointQuery {
         ranges: vec![TimeRange::new(start, range.end)],
-        direction: Direction::Forward,
+        probe: query.probe,
         ..PointQuery::new(query.streams, range)
     };
     let mut sides = Vec::with_capacity(points.streams.len());

@@ -10,18 +10,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Store;
-use super::block::{MarkRef, Marks};
 use super::cache::Cached;
 use super::catalogue::Stream;
 use super::codec::Damage;
 use super::fetch::{Decode, Fetcher, corrupt};
 use super::history::{Step, View, sorted_runs};
-use super::marks::{Lookup, cut_in, refer_in, version_in};
-use super::tree::{Address, Link};
+use super::marks::{Lookup, cut_in, version_in};
+use super::tree::Link;
 use super::walk::{PointWalk, StatWalk};
 use crate::error::{Code, Error, Result};
 use crate::model::{
-    PointBatch, PointQuery, Snapshot, Stat, StatBatch, StatQuery, StreamRead, TimeRange, Version,
+    PointBatch, PointQuery, Probe, Snapshot, Stat, StatBatch, StatQuery, StreamRead, TimeRange,
+    Version,
 };
 
 /// Windows of one batch of statistics.
@@ -57,12 +57,14 @@ impl Store {
         self: &Arc<Self>,
         stream: &Stream,
         commit: u64,
+        probe: &Probe,
     ) -> Result<Version> {
         match stream.with_history(|history| history.version_at(commit))? {
             Lookup::Found(version) => Ok(version),
             Lookup::In { level, address } => {
-                let marks = self
-                    .marks(stream, level, address, |mark| mark.first_commit <= commit)
+                let fetcher = Fetcher::new(self, stream.id, probe);
+                let marks = fetcher
+                    .marks(level, address, |mark| mark.first_commit <= commit)
                     .await?;
                 Ok(version_in(&marks, commit))
             }
@@ -70,15 +72,22 @@ impl Store {
     }
 
     /// The view that a read of a stream at `commit` sees.
-    pub(crate) async fn view(self: &Arc<Self>, read: StreamRead, commit: u64) -> Result<View> {
+    pub(crate) async fn view(
+        self: &Arc<Self>,
+        read: StreamRead,
+        commit: u64,
+        probe: &Probe,
+    ) -> Result<View> {
         let stream = self.catalogue.stream(read.id)?;
         let (version, newest) = match read.version {
             None => {
-                let version = self.version_at(&stream, commit).await?;
+                let version = self.version_at(&stream, commit, probe).await?;
                 (version, version)
             }
             Some(version) => {
-                let newest = self.version_at(&stream, self.log.committed()).await?;
+                let newest = self
+                    .version_at(&stream, self.log.committed(), probe)
+                    .await?;
                 (version, newest)
             }
         };
@@ -98,8 +107,8 @@ impl Store {
                 root,
                 lookup: Lookup::In { level, address },
             } => {
-                let marks = self
-                    .marks(&stream, level, address, |mark| mark.first <= version)
+                let marks = Fetcher::new(self, stream.id, probe)
+                    .marks(level, address, |mark| mark.first <= version)
                     .await?;
                 let cut = cut_in(&marks, version).ok_or_else(|| {
                     let damage = Damage("marks lack a version that their reference names");
@@ -108,7 +117,7 @@ impl Store {
                 (root, cut, None)
             }
             Step::Runs { root, runs, count } => {
-                let block = Fetcher::new(self, stream.id)
+                let block = Fetcher::new(self, stream.id, probe)
                     .other(runs, Decode::Runs)
                     .await?;
                 let runs = match block {
@@ -127,38 +136,6 @@ impl Store {
         })
     }
 
-    /// The block of marks that the newest reference leads to for which `begins` holds.
-    async fn marks(
-        self: &Arc<Self>,
-        stream: &Stream,
-        mut level: u8,
-        mut address: Address,
-        begins: impl Fn(&MarkRef) -> bool,
-    ) -> Result<Arc<Marks>> {
-        let fetcher = Fetcher::new(self, stream.id);
-        loop {
-            let decode = if level == 0 {
-                Decode::Marks
-            } else {
-                Decode::Index
-            };
-            match fetcher.other(address, decode).await? {
-                Cached::Marks(marks) => return Ok(marks),
-                Cached::Index(refs) if level > 0 => {
-                    let next = refer_in(&refs, &begins).ok_or_else(|| {
-                        corrupt(self, stream.id, address, Damage("index leads nowhere"))
-                    })?;
-                    address = next.address;
-                    level -= 1;
-                }
-                _ => {
-                    let damage = Damage("block is of another kind");
-                    return Err(corrupt(self, stream.id, address, damage));
-                }
-            }
-        }
-    }
-
     /// A walk over the points of one stream, and what fetches for it.
     pub(crate) async fn walk_points(
         self: &Arc<Self>,
@@ -166,10 +143,10 @@ impl Store {
         read: StreamRead,
         commit: u64,
     ) -> Result<(Version, PointWalk, Fetcher)> {
-        let view = self.view(read, commit).await?;
+        let view = self.view(read, commit, &query.probe).await?;
         let version = view.version;
-        let walk = PointWalk::new(view, query.ranges.clone(), query.direction, query.limit);
-        Ok((version, walk, Fetcher::new(self, read.id)))
+        let walk = PointWalk::new(view, query);
+        Ok((version, walk, Fetcher::new(self, read.id, &query.probe)))
     }
 }
 
@@ -207,10 +184,7 @@ pub(crate) fn points(
     store: Arc<Store>,
     query: PointQuery,
 ) -> BoxStream<'static, Result<PointBatch>> {
-    let mut ranges = query.ranges.iter();
-    let checked = ranges
-        .try_for_each(|range| TimeRange::checked(range.start, range.end).map(drop))
-        .and_then(|()| store.pin(query.snapshot));
+    let checked = TimeRange::check_all(&query.ranges).and_then(|()| store.pin(query.snapshot));
     let commit = match checked {
         Ok(commit) => commit,
         Err(error) => return futures::stream::once(async { Err(error) }).boxed(),
@@ -249,7 +223,7 @@ impl Source {
             Self::Here(points, given) => {
                 let batch = points.next().await?;
                 *given += 1;
-                if batch.is_some() && *given >= BATCHES_HERE {
+                if batch.is_some() && *given >= BATCHES_HERE && points.may_read_ahead() {
                     self.read_ahead();
                 }
                 Ok(batch)
@@ -285,6 +259,12 @@ impl Source {
 }
 
 impl Points {
+    /// Not while what the reader does with a batch may spare it the next ones.
+    fn may_read_ahead(&self) -> bool {
+        let current = self.current.as_ref();
+        current.is_none_or(|(.., walk, _)| walk.is_at_full_speed())
+    }
+
     async fn next(&mut self) -> Result<Option<PointBatch>> {
         let rows = self.query.batch_rows.max(1);
         loop {
@@ -314,6 +294,8 @@ impl Points {
 struct Stats {
     store: Arc<Store>,
     query: StatQuery,
+    /// Those of the query, as far as they lie in windows.
+    ranges: Arc<[TimeRange]>,
     commit: u64,
     left: VecDeque<(usize, StreamRead)>,
     current: Option<Current>,
@@ -332,17 +314,25 @@ struct Current {
 
 /// The statistics of a query, stream by stream.
 pub(crate) fn stats(store: Arc<Store>, query: StatQuery) -> BoxStream<'static, Result<StatBatch>> {
-    let checked = TimeRange::checked(query.range.start, query.range.end)
-        .and_then(|range| query.cuts.check(range))
+    let checked = TimeRange::check_all(&query.ranges)
+        .and_then(|()| {
+            query
+                .ranges
+                .first()
+                .map_or(Ok(()), |&first| query.cuts.check(first))
+        })
         .and_then(|()| store.pin(query.snapshot));
     let commit = match checked {
         Ok(commit) => commit,
         Err(error) => return futures::stream::once(async { Err(error) }).boxed(),
     };
     let left = query.streams.iter().copied().enumerate().collect();
+    let clipped = query.ranges.iter().map(|&range| query.cuts.clip(range));
+    let ranges = clipped.filter(|range| !range.is_empty()).collect();
     let state = Stats {
         store,
         query,
+        ranges,
         commit,
         left,
         current: None,
@@ -376,12 +366,15 @@ impl Stats {
                 return Ok(None);
             };
             self.begun += 1;
-            let view = self.store.view(read, self.commit).await?;
+            let view = self
+                .store
+                .view(read, self.commit, &self.query.probe)
+                .await?;
             self.current = Some(Current {
                 stream,
                 version: view.version,
-                walk: StatWalk::new(view, self.query.cuts.clone(), self.query.range),
-                fetcher: Fetcher::new(&self.store, read.id),
+                walk: StatWalk::new(view, self.query.cuts.clone(), Arc::clone(&self.ranges)),
+                fetcher: Fetcher::new(&self.store, read.id, &self.query.probe),
                 remaining: self.query.limit.unwrap_or(u64::MAX),
             });
         }

@@ -31,7 +31,8 @@ use super::walk::PointWalk;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::model::point::check_points;
 use crate::model::{
-    Direction, InsertOptions, MergePolicy, StreamDescriptor, TimeRange, Version, Write,
+    Direction, InsertOptions, MergePolicy, PointQuery, Probe, StreamDescriptor, TimeRange, Version,
+    Write,
 };
 
 /// Points that one write may bring: 256 MiB of them. Callers with more send several.
@@ -211,7 +212,10 @@ impl Store {
         let commit = self.log.committed();
         for plan in plans {
             for &(index, _) in &plan.changes {
-                answers[index] = Some(self.version_at(&plan.stream, commit).await);
+                answers[index] = Some(
+                    self.version_at(&plan.stream, commit, &Probe::default())
+                        .await,
+                );
             }
         }
         Ok(())
@@ -594,7 +598,7 @@ impl Store {
         let Some(root) = base.and_then(|base| base.link.as_ref()) else {
             return Ok(None);
         };
-        let mut fetcher = Fetcher::new(self, stream.id);
+        let mut fetcher = Fetcher::new(self, stream.id, &Probe::default());
         let mut known = Known::default();
         loop {
             let links = missing(root, &touches, &known);
@@ -621,8 +625,13 @@ impl Store {
             cut: i64::MAX,
             runs: None,
         };
-        let mut walk = PointWalk::new(view, vec![TimeRange::ALL], Direction::Backward, Some(1));
-        let mut fetcher = Fetcher::new(self, stream.id);
+        let query = PointQuery {
+            direction: Direction::Backward,
+            limit: Some(1),
+            ..PointQuery::new(Vec::new(), TimeRange::ALL)
+        };
+        let mut walk = PointWalk::new(view, &query);
+        let mut fetcher = Fetcher::new(self, stream.id, &Probe::default());
         let last = next_points(&mut walk, &mut fetcher, 1).await?;
         Ok(last.map(|(times, _)| times[0]))
     }

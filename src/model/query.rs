@@ -1,12 +1,15 @@
 //! Requests and answers as values: what crosses the seam between protocol and storage.
 
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::array::Float64Array;
 use arrow::buffer::ScalarBuffer;
 
+use super::probe::Probe;
 use super::stream::{Annotations, CollectionMatch, StreamDescriptor, StreamId, TagKey, Version};
 use super::time::{TimeRange, Timestamp};
+use super::value::ValueBounds;
 use super::window::Cuts;
 
 /// Rows of one batch of points, where nothing else bounds it: 1 MiB of times and values.
@@ -68,12 +71,18 @@ pub struct PointQuery {
     pub ranges: Vec<TimeRange>,
     /// Which way.
     pub direction: Direction,
-    /// At most so many points of each stream.
+    /// At most so many points of each stream, of those delivered: beside `values` it is of little use, because points that
+    /// are of none may be among them.
     pub limit: Option<u64>,
     /// Which state.
     pub snapshot: Snapshot,
     /// At most so many rows a batch.
     pub batch_rows: usize,
+    /// Values that are of use; none is all. Points of other values need not be delivered, and may be. Bounds that narrow while
+    /// the read goes on are seen soon; that they widen is not.
+    pub values: Option<Arc<ValueBounds>>,
+    /// Who counts what the read takes.
+    pub probe: Probe,
 }
 
 impl PointQuery {
@@ -86,26 +95,44 @@ impl PointQuery {
             limit: None,
             snapshot: Snapshot::Latest,
             batch_rows: BATCH_ROWS,
+            values: None,
+            probe: Probe::default(),
         }
     }
 }
 
 /// Statistics of some streams between cut points.
 ///
-/// Each window counts the points that lie in it *and* in `range`. Windows without points are absent. Answers come stream by
-/// stream in the order of `streams`, ascending by window.
+/// Each window counts the points that lie in it *and* in one of `ranges`. Windows without points are absent. Answers come
+/// stream by stream in the order of `streams`, ascending by window.
 #[derive(Clone, Debug)]
 pub struct StatQuery {
     /// The streams.
     pub streams: Vec<StreamRead>,
-    /// Points outside count nowhere.
-    pub range: TimeRange,
+    /// Ascending and disjoint; points outside count nowhere.
+    pub ranges: Vec<TimeRange>,
     /// The windows.
     pub cuts: Cuts,
     /// At most so many windows of each stream.
     pub limit: Option<u64>,
     /// Which state.
     pub snapshot: Snapshot,
+    /// Who counts what the read takes.
+    pub probe: Probe,
+}
+
+impl StatQuery {
+    /// The windows of `streams` in `range`, of the latest state.
+    pub fn new(streams: Vec<StreamRead>, range: TimeRange, cuts: Cuts) -> Self {
+        Self {
+            streams,
+            ranges: vec![range],
+            cuts,
+            limit: None,
+            snapshot: Snapshot::Latest,
+            probe: Probe::default(),
+        }
+    }
 }
 
 /// Many streams side by side, joined on time.
@@ -120,6 +147,21 @@ pub struct MultiQuery {
     pub snap_period: u64,
     /// Which state.
     pub snapshot: Snapshot,
+    /// Who counts what the read takes.
+    pub probe: Probe,
+}
+
+impl MultiQuery {
+    /// `streams` in `range`, of the latest state.
+    pub fn new(streams: Vec<StreamRead>, range: TimeRange, snap_period: u64) -> Self {
+        Self {
+            streams,
+            range,
+            snap_period,
+            snapshot: Snapshot::Latest,
+            probe: Probe::default(),
+        }
+    }
 }
 
 /// Rows of many streams: ascending, distinct times; a column is null where its stream has no point.
@@ -145,6 +187,21 @@ pub struct NearestQuery {
     pub direction: Direction,
     /// Which state.
     pub snapshot: Snapshot,
+    /// Who counts what the read takes.
+    pub probe: Probe,
+}
+
+impl NearestQuery {
+    /// The points of `streams` next to `time`, of the latest state.
+    pub fn new(streams: Vec<StreamRead>, time: Timestamp, direction: Direction) -> Self {
+        Self {
+            streams,
+            time,
+            direction,
+            snapshot: Snapshot::Latest,
+            probe: Probe::default(),
+        }
+    }
 }
 
 /// Which parts of time may differ between two versions of a stream.

@@ -63,6 +63,24 @@ impl TimeRange {
         Ok(Self { start, end })
     }
 
+    /// Refuses ranges of a request that [`checked`](Self::checked) refuses one by one, or that are not ascending and disjoint.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) with BTrDB code 413.
+    pub fn check_all(ranges: &[Self]) -> Result<()> {
+        for range in ranges {
+            Self::checked(range.start, range.end)?;
+        }
+        match ranges.windows(2).find(|pair| pair[0].end > pair[1].start) {
+            None => Ok(()),
+            Some(pair) => Err(Error::invalid(format!(
+                "time ranges are not ascending and disjoint: {:?} before {:?}",
+                pair[0], pair[1]
+            ))
+            .with_code(Code::InvalidTimeRange)),
+        }
+    }
+
     /// Whether nothing can lie inside.
     pub const fn is_empty(&self) -> bool {
         self.start >= self.end

@@ -11,8 +11,10 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
+use super::grid::grid;
 use crate::model::time::{MAX_TIME, MIN_TIME};
-use crate::model::{TimeRange, Timestamp};
+use crate::model::{Cuts, TimeRange, Timestamp};
+
 
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
@@ -33,13 +35,25 @@ impl TimeSet {
         Self(Vec::new())
     }
 
-    fn between(first: i128, last: i128) -> Self {
+    /// The times from `first` to `last`, both inside, as far as they can be told.
+    pub(super) fn between(first: i128, last: i128) -> Self {
         let first = first.max(i64::MIN.into());
         let last = last.min(i64::MAX.into());
         if first > last {
             return Self::none();
         }
         Self(vec![(first as i64, last as i64)])
+    }
+
+    /// These times.
+    pub(super) fn at(times: impl IntoIterator<Item = Timestamp>) -> Self {
+        Self::of(times.into_iter().map(|time| (time, time)).collect())
+    }
+
+    /// The times in these ranges.
+    pub(super) fn of_ranges(ranges: &[TimeRange]) -> Self {
+        let ranges = ranges.iter().filter(|range| !range.is_empty());
+        Self::of(ranges.map(|range| (range.start, range.end - 1)).collect())
     }
 
     /// The times in both.
@@ -64,7 +78,25 @@ impl TimeSet {
     /// The times in either.
     #[must_use]
     pub(super) fn union(&self, other: &Self) -> Self {
-        let mut all: Vec<_> = self.0.iter().chain(&other.0).copied().collect();
+        Self::of(self.0.iter().chain(&other.0).copied().collect())
+    }
+
+    /// The times that are not in it.
+    #[must_use]
+    pub(super) fn complement(&self) -> Self {
+        let mut rest = Vec::with_capacity(self.0.len() + 1);
+        let mut next = Some(i64::MIN);
+        for &(first, last) in &self.0 {
+            if let Some(start) = next.filter(|start| *start < first) {
+                rest.push((start, first - 1));
+            }
+            next = last.checked_add(1);
+        }
+        rest.extend(next.map(|start| (start, i64::MAX)));
+        Self(rest)
+    }
+
+    fn of(mut all: Vec<(Timestamp, Timestamp)>) -> Self {
         all.sort_unstable();
         let mut merged: Vec<(i64, i64)> = Vec::with_capacity(all.len());
         for (first, last) in all {
@@ -78,13 +110,18 @@ impl TimeSet {
         Self(merged)
     }
 
-    /// The one interval that this is, both ends inside; `Some(None)` if it is empty, `None` if it takes several.
-    pub(super) fn interval(&self) -> Option<Option<(Timestamp, Timestamp)>> {
-        match self.0.as_slice() {
-            [] => Some(None),
-            [interval] => Some(Some(*interval)),
-            _ => None,
-        }
+    /// What the windows that start in it cover: whole windows, because a condition on the start never changes what is in a
+    /// window.
+    #[must_use]
+    pub(super) fn windows(&self, cuts: &Cuts) -> Self {
+        let starts = self.0.iter().map(|&(first, last)| {
+            let (start, end) = (
+                first_start(cuts, first.into()),
+                first_start(cuts, i128::from(last) + 1),
+            );
+            Self::between(start, end - 1)
+        });
+        Self::of(starts.flat_map(|set| set.0).collect())
     }
 
     /// The part inside BTrDB's time, as ranges for the backend: ascending, disjoint, none of them empty.
@@ -99,16 +136,6 @@ impl TimeSet {
             })
             .filter(|range| !range.is_empty())
             .collect()
-    }
-
-    /// The part inside BTrDB's time if one range says it; the inner `None` is the empty one.
-    pub(super) fn single_range(&self) -> Option<Option<TimeRange>> {
-        let ranges = self.ranges();
-        match ranges.as_slice() {
-            [] => Some(None),
-            [range] => Some(Some(*range)),
-            _ => None,
-        }
     }
 }
 
@@ -157,26 +184,26 @@ fn truth(expr: &Expr, negated: bool, is_time: &dyn Fn(&Expr) -> bool) -> Option<
             let low = time.compare(Operator::GtEq, &between.low)?;
             let high = time.compare(Operator::LtEq, &between.high)?;
             if between.negated == negated {
-                Some(low.holds.intersect(&high.holds))
+                Some(low.holds().intersect(&high.holds()))
             } else {
-                Some(low.fails.union(&high.fails))
+                Some(low.fails().union(&high.fails()))
             }
         }
         Expr::InList(list) => {
             let time = Stair::of(&list.expr, is_time)?;
-            let negated = list.negated != negated;
-            let start = if negated {
-                TimeSet::all()
-            } else {
-                TimeSet::none()
-            };
-            list.list.iter().try_fold(start, |set, item| {
-                let outcome = time.compare(Operator::Eq, item)?;
-                Some(if negated {
-                    set.intersect(&outcome.fails)
-                } else {
-                    set.union(&outcome.holds)
-                })
+            let mut equal = Vec::with_capacity(list.list.len());
+            let mut unknown = false;
+            for item in &list.list {
+                match time.compare(Operator::Eq, item)? {
+                    Outcome::Known(set) => equal.extend(set.0),
+                    Outcome::Unknown => unknown = true,
+                }
+            }
+            let equal = TimeSet::of(equal);
+            Some(match list.negated != negated {
+                false => equal,
+                true if unknown => TimeSet::none(),
+                true => equal.complement(),
             })
         }
         Expr::IsNotNull(inner) if is_time(inner) => Some(if negated {
@@ -204,20 +231,38 @@ fn comparison(
         Stair::of(&binary.right, is_time)?.compare(binary.op.swap()?, &binary.left)?
     };
     Some(if negated {
-        outcome.fails
+        outcome.fails()
     } else {
-        outcome.holds
+        outcome.holds()
     })
 }
 
-/// Where a comparison is true and where it is false; with NULL it is neither.
-struct Outcome {
-    holds: TimeSet,
-    fails: TimeSet,
+/// Where a comparison is true; with NULL it is neither true nor false.
+enum Outcome {
+    Known(TimeSet),
+    Unknown,
 }
 
-/// A non-decreasing function of time: time itself, or a cast of it to another type.
+impl Outcome {
+    fn holds(&self) -> TimeSet {
+        match self {
+            Self::Known(set) => set.clone(),
+            Self::Unknown => TimeSet::none(),
+        }
+    }
+
+    fn fails(&self) -> TimeSet {
+        match self {
+            Self::Known(set) => set.complement(),
+            Self::Unknown => TimeSet::none(),
+        }
+    }
+}
+
+/// A non-decreasing function of time: time itself, the start of its bin, or a cast of either to another type.
 struct Stair {
+    /// The bins, if time goes into some.
+    bins: Option<Cuts>,
     /// The type compared in.
     data_type: DataType,
     /// Nanoseconds per step.
@@ -237,32 +282,40 @@ enum Rounding {
 impl Stair {
     /// `expr` as such a function, if it is one that is known.
     fn of(expr: &Expr, is_time: &dyn Fn(&Expr) -> bool) -> Option<Self> {
+        let plain = |bins| Self {
+            bins,
+            data_type: DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+            step: 1,
+            rounding: Rounding::Floor,
+        };
         if is_time(expr) {
-            return Some(Self {
-                data_type: DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
-                step: 1,
-                rounding: Rounding::Floor,
-            });
+            return Some(plain(None));
         }
-        let Expr::Cast(cast) = expr else {
-            return None;
-        };
-        // A cast of a cast is left alone: rounding twice is not rounding once.
-        if !is_time(&cast.expr) {
-            return None;
+        match expr {
+            Expr::Alias(alias) => Self::of(&alias.expr, is_time),
+            Expr::ScalarFunction(call) => Some(plain(Some(grid(call, is_time, TimeRange::ALL)?))),
+            Expr::Cast(cast) => {
+                let inner = Self::of(&cast.expr, is_time)?;
+                // A cast of a cast is left alone: what the first cannot hold would be an error, and no time.
+                if inner.step != 1 || !matches!(inner.data_type, DataType::Timestamp(..)) {
+                    return None;
+                }
+                let data_type = cast.field.data_type().clone();
+                let (step, rounding) = match &data_type {
+                    DataType::Timestamp(unit, _) => (nanos_per(*unit), Rounding::TowardsZero),
+                    DataType::Int64 => (1, Rounding::Floor),
+                    DataType::Date32 => (NANOS_PER_DAY, Rounding::Floor),
+                    _ => return None,
+                };
+                Some(Self {
+                    bins: inner.bins,
+                    data_type,
+                    step,
+                    rounding,
+                })
+            }
+            _ => None,
         }
-        let data_type = cast.field.data_type().clone();
-        let (step, rounding) = match &data_type {
-            DataType::Timestamp(unit, _) => (nanos_per(*unit), Rounding::TowardsZero),
-            DataType::Int64 => (1, Rounding::Floor),
-            DataType::Date32 => (NANOS_PER_DAY, Rounding::Floor),
-            _ => return None,
-        };
-        Some(Self {
-            data_type,
-            step,
-            rounding,
-        })
     }
 
     /// Compares with a constant of the same type.
@@ -271,38 +324,19 @@ impl Stair {
             return None;
         };
         if value.is_null() {
-            return matches!(
-                operator,
-                Operator::Eq
-                    | Operator::NotEq
-                    | Operator::Lt
-                    | Operator::LtEq
-                    | Operator::Gt
-                    | Operator::GtEq
-            )
-            .then(|| Outcome {
-                holds: TimeSet::none(),
-                fails: TimeSet::none(),
-            });
+            return is_comparison(operator).then_some(Outcome::Unknown);
         }
-        let (first, last) = self.preimage(self.constant(value)?);
+        let (reached, passed) = self.thresholds(self.constant(value)?);
         let (min, max) = (i64::MIN.into(), i64::MAX.into());
-        let below = TimeSet::between(min, first - 1);
-        let equal = TimeSet::between(first, last);
-        let above = TimeSet::between(last + 1, max);
-        let not_equal = below.union(&above);
-        let up_to = TimeSet::between(min, last);
-        let from = TimeSet::between(first, max);
-        let (holds, fails) = match operator {
-            Operator::Eq => (equal, not_equal),
-            Operator::NotEq => (not_equal, equal),
-            Operator::Lt => (below, from),
-            Operator::LtEq => (up_to, above),
-            Operator::Gt => (above, up_to),
-            Operator::GtEq => (from, below),
+        Some(Outcome::Known(match operator {
+            Operator::Eq => TimeSet::between(reached, passed - 1),
+            Operator::NotEq => TimeSet::between(reached, passed - 1).complement(),
+            Operator::Lt => TimeSet::between(min, reached - 1),
+            Operator::LtEq => TimeSet::between(min, passed - 1),
+            Operator::Gt => TimeSet::between(passed, max),
+            Operator::GtEq => TimeSet::between(reached, max),
             _ => return None,
-        };
-        Some(Outcome { holds, fails })
+        }))
     }
 
     /// The constant in steps, if it has the type that the comparison is made in.
@@ -329,7 +363,16 @@ impl Stair {
         }
     }
 
-    /// The first and the last time that stand on this step, on an endless axis.
+    /// The first time at which the function has reached `step`, and the first at which it has passed it.
+    fn thresholds(&self, step: i64) -> (i128, i128) {
+        let (first, last) = self.preimage(step);
+        match &self.bins {
+            None => (first, last + 1),
+            Some(bins) => (first_start(bins, first), first_start(bins, last + 1)),
+        }
+    }
+
+    /// The first and the last nanosecond that stand on this step, on an endless axis.
     fn preimage(&self, step: i64) -> (i128, i128) {
         let (width, step) = (i128::from(self.step), i128::from(step));
         match self.rounding {
@@ -338,6 +381,33 @@ impl Stair {
             _ => (step * width, step * width + width - 1),
         }
     }
+}
+
+/// The start of the first bin that starts at `time` or later; behind all of time if there is none.
+fn first_start(bins: &Cuts, time: i128) -> i128 {
+    match bins {
+        Cuts::Every { origin, width } => {
+            let (origin, width) = (i128::from(*origin), i128::from(*width));
+            origin + (time - origin + width - 1).div_euclid(width) * width
+        }
+        Cuts::At(cuts) => {
+            let at = cuts.partition_point(|&cut| i128::from(cut) < time);
+            cuts.get(at).map_or(i128::from(i64::MAX) + 1, |&cut| cut.into())
+        }
+    }
+}
+
+/// Whether the operator orders two values, and answers NULL for a NULL.
+pub(super) fn is_comparison(operator: Operator) -> bool {
+    matches!(
+        operator,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+    )
 }
 
 fn nanos_per(unit: TimeUnit) -> i64 {
@@ -531,5 +601,52 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn windows_are_chosen_by_their_start() {
+        let windows = |expr: &Expr, origin, width| {
+            let starts = set(expr).expect("understood");
+            starts.windows(&Cuts::Every { origin, width }).ranges()
+        };
+        let time = || col("time");
+        let from = time().gt_eq(ns(11)).and(time().lt(ns(30)));
+        assert_eq!(
+            windows(&from, 0, 10),
+            [TimeRange::new(20, 30)],
+            "the window at 10 starts too early, the one at 30 too late"
+        );
+        assert_eq!(
+            windows(&time().between(ns(10), ns(30)), 0, 10),
+            [TimeRange::new(10, 40)]
+        );
+        let between = time().between(ns(11), ns(19));
+        assert_eq!(windows(&between, 0, 10), []);
+        assert_eq!(windows(&between, 5, 10), [TimeRange::new(15, 25)]);
+        assert_eq!(windows(&lit(false), 0, 10), []);
+        assert_eq!(
+            windows(&time().eq(ns(10)).or(time().eq(ns(30))), 0, 10),
+            [TimeRange::new(10, 20), TimeRange::new(30, 40)]
+        );
+        for (origin, width) in [(0, 1), (7, 1 << 40), (0, 1 << 63)] {
+            assert_eq!(windows(&lit(true), origin, width), [TimeRange::ALL]);
+        }
+    }
+
+    #[test]
+    fn bins_are_stairs() {
+        use datafusion::functions::datetime::date_trunc;
+        let minute = 60_000_000_000;
+        let trunc = || {
+            Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(
+                date_trunc(),
+                vec![lit("minute"), col("time")],
+            ))
+        };
+        assert_eq!(intervals(&trunc().gt(ns(5))), [(minute, i64::MAX)]);
+        assert_eq!(intervals(&trunc().gt_eq(ns(0))), [(0, i64::MAX)]);
+        assert_eq!(intervals(&trunc().eq(ns(minute))), [(minute, 2 * minute - 1)]);
+        assert_eq!(intervals(&trunc().eq(ns(5))), [], "no minute starts there");
+        assert_eq!(intervals(&trunc().lt_eq(ns(-1))), [(i64::MIN, -1)]);
     }
 }

@@ -1,4 +1,4 @@
-//! The table functions: `raw_values`, `windows`, `aligned_windows`, `multi_values`.
+//! The table functions: `raw_values`, `windows`, `aligned_windows`, `multi_values`, `sampled_values`, `nearest`, `changes`.
 
 use std::sync::Arc;
 
@@ -10,15 +10,18 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::errors::to_datafusion;
+use super::lookups::{ChangesTable, NearestTable};
 use super::multi::MultiTable;
 use super::points::{PointColumn, time_type};
-use super::resolve::Names;
+use super::plugin::wait;
+use super::resolve::{Names, find_all};
 use super::selection::text_of;
+use super::session::Frame;
 use super::stats::StatColumn;
 use super::table::{NamedStream, StreamTable};
 use super::windows::WindowsTable;
 use crate::error::{Code, Error, Result};
-use crate::model::PointWidth;
+use crate::model::{Direction, PointWidth, Version};
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 
@@ -29,14 +32,20 @@ pub(super) enum Function {
     Windows,
     AlignedWindows,
     MultiValues,
+    SampledValues,
+    Nearest,
+    Changes,
 }
 
 impl Function {
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::RawValues,
         Self::Windows,
         Self::AlignedWindows,
         Self::MultiValues,
+        Self::SampledValues,
+        Self::Nearest,
+        Self::Changes,
     ];
 
     pub(super) fn as_str(self) -> &'static str {
@@ -45,6 +54,9 @@ impl Function {
             Self::Windows => "windows",
             Self::AlignedWindows => "aligned_windows",
             Self::MultiValues => "multi_values",
+            Self::SampledValues => "sampled_values",
+            Self::Nearest => "nearest",
+            Self::Changes => "changes",
         }
     }
 
@@ -54,6 +66,9 @@ impl Function {
             Self::Windows => "windows(stream, width [, origin])",
             Self::AlignedWindows => "aligned_windows(stream, pointwidth)",
             Self::MultiValues => "multi_values(stream, ...)",
+            Self::SampledValues => "sampled_values(period, stream, ...)",
+            Self::Nearest => "nearest(stream, time [, backward])",
+            Self::Changes => "changes(stream, from_version, to_version [, resolution])",
         }
     }
 
@@ -66,15 +81,51 @@ impl Function {
 
     /// Whether the argument at `position` names streams.
     pub(super) fn takes_stream(self, position: usize) -> bool {
-        position == 0 || self == Self::MultiValues
+        match self {
+            Self::MultiValues => true,
+            Self::SampledValues => position > 0,
+            _ => position == 0,
+        }
     }
 }
 
-/// A table function over the names of one statement.
+/// Where a table function finds its streams.
+#[derive(Clone, Debug)]
+pub(super) enum Streams {
+    /// Among the names that were looked up before planning.
+    OfStatement(Arc<Names>),
+    /// In the store, while planning.
+    OfSession(Arc<Frame>),
+}
+
+impl Streams {
+    fn frame(&self) -> Arc<Frame> {
+        match self {
+            Self::OfStatement(names) => Arc::clone(&names.frame),
+            Self::OfSession(frame) => Arc::clone(frame),
+        }
+    }
+
+    fn named(&self, text: &str) -> Result<Vec<NamedStream>> {
+        match self {
+            Self::OfStatement(names) => match names.argument(text) {
+                Some(streams) => Ok(streams.to_vec()),
+                None => Err(Error::internal(format!(
+                    "stream argument \"{text}\" was not looked up before planning"
+                ))),
+            },
+            Self::OfSession(frame) => {
+                wait(find_all(frame, text)).map_err(super::errors::from_datafusion)?
+            }
+        }
+    }
+}
+
+/// A table function over streams.
 #[derive(Debug)]
 pub(super) struct StreamFunction {
     pub(super) function: Function,
-    pub(super) names: Arc<Names>,
+    pub(super) streams: Streams,
 }
 
 impl TableFunctionImpl for StreamFunction {
@@ -91,14 +142,14 @@ impl StreamFunction {
         if args.iter().any(|arg| matches!(arg, Expr::Placeholder(_))) {
             return self.unbound(args);
         }
-        let frame = || Arc::clone(&self.names.frame);
+        let frame = || self.streams.frame();
         Ok(match (self.function, args) {
             (Function::RawValues, [stream]) => {
                 Arc::new(StreamTable::new(frame(), self.stream(stream)?))
             }
             (Function::Windows, [stream, width, rest @ ..]) if rest.len() <= 1 => {
                 let origin = match rest {
-                    [origin] => self.origin(origin)?,
+                    [origin] => self.time("origin", origin)?,
                     _ => 0,
                 };
                 let stream = self.stream(stream)?;
@@ -114,12 +165,40 @@ impl StreamFunction {
                 let width = self.pointwidth(exponent)?.width();
                 Arc::new(WindowsTable::new(frame(), stream, 0, width)?)
             }
-            (Function::MultiValues, [_, ..]) => {
-                let mut columns = Vec::with_capacity(args.len());
-                for arg in args {
-                    columns.extend(self.columns(arg)?);
-                }
-                Arc::new(MultiTable::new(frame(), columns)?)
+            (Function::MultiValues, [_, ..]) => Arc::new(MultiTable::new(frame(), 0, self.wide(args)?)?),
+            (Function::SampledValues, [period, streams @ ..]) if !streams.is_empty() => {
+                let period = self.period(period)?;
+                Arc::new(MultiTable::new(frame(), period, self.wide(streams)?)?)
+            }
+            (Function::Nearest, [stream, time, rest @ ..]) if rest.len() <= 1 => {
+                let backward = match rest {
+                    [backward] => self.flag(backward)?,
+                    _ => false,
+                };
+                Arc::new(NearestTable {
+                    frame: frame(),
+                    stream: self.stream(stream)?,
+                    time: self.time("time", time)?,
+                    direction: if backward {
+                        Direction::Backward
+                    } else {
+                        Direction::Forward
+                    },
+                })
+            }
+            (Function::Changes, [stream, from, to, rest @ ..]) if rest.len() <= 1 => {
+                let resolution = match rest {
+                    [resolution] => self.resolution(resolution)?,
+                    _ => 0,
+                };
+                let to = self.version(to)?;
+                Arc::new(ChangesTable {
+                    frame: frame(),
+                    stream: self.stream(stream)?,
+                    from: self.version(from)?,
+                    to: (to.0 != 0).then_some(to),
+                    resolution,
+                })
             }
             _ => {
                 return Err(Error::invalid(format!(
@@ -137,8 +216,12 @@ impl StreamFunction {
         let schema = match self.function {
             Function::RawValues => PointColumn::schema(&PointColumn::OF_STREAM),
             Function::Windows | Function::AlignedWindows => StatColumn::windows_schema(),
-            Function::MultiValues => {
+            Function::Nearest => NearestTable::columns(),
+            Function::Changes => ChangesTable::columns(),
+            Function::MultiValues | Function::SampledValues => {
                 use arrow::datatypes::{DataType, Field, Schema};
+                let first = usize::from(self.function == Function::SampledValues);
+                let args = args.get(first..).unwrap_or_default();
                 let mut fields = vec![Field::new("time", time_type(), false)];
                 for arg in args {
                     match arg {
@@ -167,23 +250,20 @@ impl StreamFunction {
         .with_code(Code::InvalidParameter)
     }
 
-    fn streams(&self, arg: &Expr) -> Result<(String, &[NamedStream])> {
+    fn streams(&self, arg: &Expr) -> Result<(String, Vec<NamedStream>)> {
         let text = literal(arg).and_then(text_of);
         let Some(text) = text else {
             return Err(self.wrong("stream (a text in single quotes)", arg));
         };
-        match self.names.argument(&text) {
-            Some(streams) => Ok((text, streams)),
-            None => Err(Error::internal(format!(
-                "stream argument \"{text}\" was not looked up before planning"
-            ))),
-        }
+        let streams = self.streams.named(&text)?;
+        Ok((text, streams))
     }
 
     fn stream(&self, arg: &Expr) -> Result<NamedStream> {
-        match self.streams(arg)? {
-            (text, [stream]) if !text.ends_with("/*") => Ok(stream.clone()),
-            (text, _) => Err(Error::invalid(format!(
+        let (text, streams) = self.streams(arg)?;
+        match streams.as_slice() {
+            [stream] if !text.ends_with("/*") => Ok(stream.clone()),
+            _ => Err(Error::invalid(format!(
                 "\"{text}\" names many streams, and {} takes one",
                 self.function.as_str()
             ))
@@ -216,6 +296,57 @@ impl StreamFunction {
             .collect())
     }
 
+    /// The streams of all of `args`.
+    fn wide(&self, args: &[Expr]) -> Result<Vec<(String, NamedStream)>> {
+        let mut columns = Vec::with_capacity(args.len());
+        for arg in args {
+            columns.extend(self.columns(arg)?);
+        }
+        Ok(columns)
+    }
+
+    fn period(&self, arg: &Expr) -> Result<u64> {
+        let what = "period (nanoseconds, or an interval of days and less)";
+        let nanos = literal(arg)
+            .and_then(nanos_of)
+            .ok_or_else(|| self.wrong(what, arg))?;
+        u64::try_from(nanos)
+            .ok()
+            .filter(|nanos| (1..=1 << 62).contains(nanos))
+            .ok_or_else(|| {
+                Error::invalid(format!("sampling period {nanos} ns is not between 1 and 2^62"))
+                    .with_code(Code::InvalidParameter)
+            })
+    }
+
+    fn flag(&self, arg: &Expr) -> Result<bool> {
+        match literal(arg) {
+            Some(ScalarValue::Boolean(Some(flag))) => Ok(*flag),
+            _ => Err(self.wrong("direction (true is backward)", arg)),
+        }
+    }
+
+    fn version(&self, arg: &Expr) -> Result<Version> {
+        let number = literal(arg).and_then(integer_of);
+        number
+            .and_then(|number| u64::try_from(number).ok())
+            .map(Version)
+            .ok_or_else(|| self.wrong("version (a number, 0 for the latest)", arg))
+    }
+
+    fn resolution(&self, arg: &Expr) -> Result<u8> {
+        let number = literal(arg)
+            .and_then(integer_of)
+            .ok_or_else(|| self.wrong("resolution (0 to 63)", arg))?;
+        u8::try_from(number)
+            .ok()
+            .filter(|number| *number <= 63)
+            .ok_or_else(|| {
+                Error::invalid(format!("resolution {number} is not between 0 and 63"))
+                    .with_code(Code::InvalidPointWidth)
+            })
+    }
+
     fn width(&self, arg: &Expr) -> Result<u64> {
         let what = "width (nanoseconds, or an interval of days and less)";
         let nanos = literal(arg)
@@ -235,8 +366,8 @@ impl StreamFunction {
         PointWidth::new(u64::try_from(exponent).unwrap_or(u64::MAX))
     }
 
-    fn origin(&self, arg: &Expr) -> Result<i64> {
-        let what = "origin (a timestamp, or nanoseconds since 1970)";
+    fn time(&self, name: &str, arg: &Expr) -> Result<i64> {
+        let what = &format!("{name} (a timestamp, or nanoseconds since 1970)");
         let value = literal(arg).ok_or_else(|| self.wrong(what, arg))?;
         if let Some(nanos) = integer_of(value) {
             return i64::try_from(nanos).map_err(|_| self.wrong(what, arg));

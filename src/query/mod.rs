@@ -24,19 +24,25 @@ use datafusion::prelude::SessionConfig;
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::model::Snapshot;
 
 mod arguments;
 mod buckets;
 mod catalog;
+mod catalogue;
 mod errors;
+mod extremes;
 mod filter;
 mod functions;
+mod grid;
+mod lookups;
 mod metadata;
 mod multi;
 mod names;
+mod narrow;
+mod ordered;
 mod parse;
 mod planner;
+mod plugin;
 mod points;
 mod resolve;
 mod rules;
@@ -49,11 +55,12 @@ mod table;
 mod windows;
 
 pub use errors::from_datafusion;
+pub use plugin::register;
 pub use session::SessionOptions;
 pub use statement::Statement;
 
 use planner::Planner;
-use session::{Frame, ShownSettings};
+use session::{Frame, Settings};
 
 /// How a [`Gateway`] runs its statements.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,12 +116,10 @@ impl Gateway {
             .with_information_schema(true)
             .with_target_partitions(settings.target_partitions)
             .with_batch_size(settings.batch_rows);
-        let mut rules = Optimizer::default().rules;
-        rules.insert(0, Arc::new(rules::PushDownBuckets));
         let state = SessionStateBuilder::new_with_default_features()
             .with_config(config)
             .with_runtime_env(runtime)
-            .with_optimizer_rules(rules)
+            .with_optimizer_rules(rules::among(Optimizer::default().rules))
             .build();
         Ok(Self {
             shared: Arc::new(Shared {
@@ -137,26 +142,18 @@ impl Gateway {
     /// that do not exist; Unsupported for statements that do not read.
     pub async fn prepare(&self, sql: &str, session: &SessionOptions) -> Result<Statement> {
         let parsed = parse::parse(sql)?;
-        let snapshot = match session.snapshot {
-            // One state for the whole statement, however many scans it has.
-            Snapshot::Latest => self.shared.backend.snapshot().await?,
-            commit @ Snapshot::Commit(_) => commit,
-        };
-        let frame = Frame {
-            backend: Arc::clone(&self.shared.backend),
-            snapshot,
-            pins: session.pins.iter().copied().collect(),
-            pushdown: session.pushdown,
-            batch_rows: self.shared.settings.batch_rows,
-            partitions: self.shared.settings.target_partitions,
-        };
+        let frame = Frame::new(
+            Arc::clone(&self.shared.backend),
+            session,
+            self.shared.settings.batch_rows,
+            self.shared.settings.target_partitions,
+        );
+        // Now, and not with the first scan: a statement reads the state it was prepared under.
+        frame.pin().await?;
         let planner = Planner {
             state: Arc::clone(&self.shared.state),
             frame: Arc::new(frame),
-            shown: ShownSettings {
-                pushdown: session.pushdown,
-                merge: session.merge,
-            },
+            settings: Settings::of(session),
         };
         planner.plan(parsed).await
     }

@@ -1,4 +1,6 @@
-//! `multi_values(stream, ...)`: streams side by side, joined on time.
+//! `multi_values(stream, ...)` and `sampled_values(period, stream, ...)`: streams side by side, joined on time.
+//!
+//! A sampled table has a row at whole multiples of its period since 1970, whatever part of it is asked for.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,18 +17,20 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
 use super::errors::to_datafusion;
-use super::filter::time_set;
+use super::filter::{TimeSet, time_set};
 use super::points::{Group, ShownSnapshot, time_column, time_type};
-use super::scan::{Read, ScanExec, ShownRanges, ShownStreams, batch_of, sort_key};
+use super::scan::{Ask, Read, ScanExec, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
-use super::table::{NamedStream, accepted_times, exact_if, is_time_column, not_accepted};
-use crate::model::{Direction, MultiQuery, TimeRange};
+use super::table::{NamedStream, accepted_times, exact_if, is_time_column};
+use crate::model::{Cuts, Direction, MultiQuery, TimeRange};
 
 /// Some streams as one wide table: `time`, and a column for each, null where it has no point.
 #[derive(Debug)]
 pub(super) struct MultiTable {
-    frame: Arc<Frame>,
+    pub(super) frame: Arc<Frame>,
     streams: Vec<NamedStream>,
+    /// Nanoseconds of the grid that times move to; 0 leaves them where they are.
+    period: u64,
     schema: SchemaRef,
 }
 
@@ -37,12 +41,13 @@ impl MultiTable {
     /// Invalid if two columns would have the same name.
     pub(super) fn new(
         frame: Arc<Frame>,
+        period: u64,
         streams: Vec<(String, NamedStream)>,
     ) -> crate::error::Result<Self> {
         let mut names = std::collections::HashSet::from(["time"]);
         if let Some((twice, _)) = streams.iter().find(|(name, _)| !names.insert(name)) {
             return Err(crate::error::Error::invalid(format!(
-                "multi_values would have two columns named \"{twice}\": name each stream once"
+                "the table would have two columns named \"{twice}\": name each stream once"
             )));
         }
         let fields: Vec<Field> = std::iter::once(Field::new("time", time_type(), false))
@@ -54,9 +59,41 @@ impl MultiTable {
             .collect();
         Ok(Self {
             frame,
+            period,
             schema: Arc::new(Schema::new(fields)),
             streams: streams.into_iter().map(|(_, stream)| stream).collect(),
         })
+    }
+}
+
+impl MultiTable {
+    pub(super) fn with_frame(&self, frame: Arc<Frame>) -> Self {
+        Self {
+            frame,
+            period: self.period,
+            streams: self.streams.clone(),
+            schema: Arc::clone(&self.schema),
+        }
+    }
+
+    /// The ranges to ask for, so that just the rows at `times` come. A grid starts where its range does, and the last row of
+    /// a range takes points from half a period beyond it.
+    fn ranges(&self, times: &TimeSet) -> Vec<TimeRange> {
+        if self.period == 0 {
+            return times.ranges();
+        }
+        let grid = Cuts::Every {
+            origin: 0,
+            width: self.period,
+        };
+        let period = self.period as i64;
+        let on_grid = |range: TimeRange| {
+            let late = range.start.rem_euclid(period);
+            let start = range.start + if late == 0 { 0 } else { period - late };
+            TimeRange::new(start, range.end)
+        };
+        let ranges = times.windows(&grid).ranges().into_iter().map(on_grid);
+        ranges.filter(|range| !range.is_empty()).collect()
     }
 }
 
@@ -76,7 +113,7 @@ impl TableProvider for MultiTable {
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         Ok(exact_if(filters, |filter| {
             self.frame.pushdown
-                && time_set(filter, &is_time_column).is_some_and(|set| set.interval().is_some())
+                && time_set(filter, &is_time_column).is_some()
         }))
     }
 
@@ -87,21 +124,21 @@ impl TableProvider for MultiTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
         let streams: Vec<_> = self
             .streams
             .iter()
-            .map(|stream| (Arc::clone(&stream.descriptor), stream.read(&self.frame)))
+            .map(|stream| (Arc::clone(&stream.descriptor), stream.read(&frame)))
             .collect();
         let columns: Vec<usize> = match projection {
             Some(indices) => indices.clone(),
             None => (0..self.schema.fields().len()).collect(),
         };
         let read = MultiRead {
-            frame: Arc::clone(&self.frame),
+            frame,
             streams: Arc::new(Group::of(&streams)),
-            range: accepted_times(filters)?
-                .single_range()
-                .ok_or_else(|| not_accepted(filters))?,
+            ranges: self.ranges(&accepted_times(filters)?),
+            period: self.period,
             schema: Arc::new(self.schema.project(&columns)?),
             columns,
         };
@@ -114,7 +151,8 @@ impl TableProvider for MultiTable {
 struct MultiRead {
     frame: Arc<Frame>,
     streams: Arc<Group>,
-    range: Option<TimeRange>,
+    ranges: Vec<TimeRange>,
+    period: u64,
     /// Positions among `time` and the streams.
     columns: Vec<usize>,
     schema: SchemaRef,
@@ -126,9 +164,13 @@ impl fmt::Display for MultiRead {
             descriptors: &self.streams.descriptors,
             reads: &self.streams.reads,
         };
-        let ranges = ShownRanges(self.range.as_slice());
-        let snapshot = ShownSnapshot(self.frame.snapshot);
-        write!(f, "ArrowMultiValues, {streams}, {ranges}, {snapshot}")
+        let ranges = ShownRanges(&self.ranges);
+        let snapshot = ShownSnapshot(self.frame.snapshot());
+        write!(f, "ArrowMultiValues, {streams}, {ranges}, {snapshot}")?;
+        if self.period > 0 {
+            write!(f, ", sampled every {} ns", self.period)?;
+        }
+        Ok(())
     }
 }
 
@@ -148,19 +190,18 @@ impl Read for MultiRead {
         self.frame.pushdown
     }
 
-    fn open(
-        &self,
-        _partition: usize,
-        _limit: Option<u64>,
-    ) -> BoxStream<'static, Result<RecordBatch>> {
-        let Some(range) = self.range else {
-            return stream::empty().boxed();
-        };
-        let batches = self.frame.backend.multi_values(MultiQuery {
-            streams: self.streams.reads.clone(),
-            range,
-            snap_period: 0,
-            snapshot: self.frame.snapshot,
+    fn open(&self, _partition: usize, ask: &Ask) -> BoxStream<'static, Result<RecordBatch>> {
+        let (frame, reads) = (Arc::clone(&self.frame), self.streams.reads.clone());
+        let (period, ask) = (self.period, ask.clone());
+        let batches = stream::iter(self.ranges.clone()).flat_map(move |range| {
+            ask.calls.add(1);
+            frame.backend.multi_values(MultiQuery {
+                streams: reads.clone(),
+                range,
+                snap_period: period,
+                snapshot: frame.snapshot(),
+                probe: ask.probe.clone(),
+            })
         });
         let (columns, schema) = (self.columns.clone(), Arc::clone(&self.schema));
         batches

@@ -10,9 +10,9 @@ use datafusion::sql::sqlparser::ast::Statement as Sql;
 use super::arguments::stream_arguments;
 use super::catalog::Catalogs;
 use super::errors::from_datafusion;
-use super::functions::{Function, StreamFunction};
+use super::functions::{Function, StreamFunction, Streams};
 use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names, PUBLIC, Wanted};
-use super::session::{Frame, ShownSettings};
+use super::session::{Frame, Settings};
 use super::statement::Statement;
 use crate::error::Result;
 
@@ -21,7 +21,7 @@ use crate::error::Result;
 pub(super) struct Planner {
     pub(super) state: Arc<SessionState>,
     pub(super) frame: Arc<Frame>,
-    pub(super) shown: ShownSettings,
+    pub(super) settings: Settings,
 }
 
 impl Planner {
@@ -74,14 +74,14 @@ impl Planner {
         state.mark_start_execution();
         state.register_catalog_list(Arc::new(Catalogs(Arc::clone(names))));
         for function in Function::ALL {
-            let names = Arc::clone(names);
+            let streams = Streams::OfStatement(Arc::clone(names));
             state.register_udtf(
                 function.as_str(),
-                Arc::new(StreamFunction { function, names }),
+                Arc::new(StreamFunction { function, streams }),
             );
         }
         let options = state.config_mut().options_mut();
-        options.extensions.insert(self.shown.clone());
+        options.extensions.insert(self.settings.clone());
         state
     }
 }

@@ -4,17 +4,22 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float64Array, RecordBatch, StringViewArray, TimestampNanosecondArray, UInt32Array,
+    Array, ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray, UInt32Array,
 };
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::stats::Precision;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalSortExpr;
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 
+use super::catalogue::StreamColumn;
 use super::errors::to_datafusion;
-use super::scan::{Read, ShownRanges, ShownStreams, batch_of, sort_key};
+use super::filter::TimeSet;
+use super::narrow::Narrowing;
+use super::ordered::OrderedRead;
+use super::scan::{Ask, Read, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
 use crate::model::query::BATCH_ROWS;
 use crate::model::{
@@ -37,56 +42,11 @@ pub(super) fn time_column(times: TimestampNanosecondArray) -> ArrayRef {
 /// A column of points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PointColumn {
-    Label(Label),
+    /// What can be told of the stream, on each of its points. Texts are views: a batch repeats one string, and a view of it
+    /// is 16 bytes whatever its length.
+    Stream(StreamColumn),
     Time,
     Value,
-}
-
-/// What tells streams apart, as a column beside their points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Label {
-    Uuid,
-    Collection,
-    Name,
-    Unit,
-}
-
-impl Label {
-    pub(super) const ALL: [Self; 4] = [Self::Uuid, Self::Collection, Self::Name, Self::Unit];
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Uuid => "uuid",
-            Self::Collection => "collection",
-            Self::Name => "name",
-            Self::Unit => "unit",
-        }
-    }
-
-    /// The label of that column name.
-    pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|label| label.as_str() == name)
-    }
-
-    pub(super) fn of(self, stream: &StreamDescriptor) -> String {
-        match self {
-            Self::Uuid => stream.id.to_string(),
-            Self::Collection => stream.collection.clone(),
-            Self::Name => stream.tags.name.clone(),
-            Self::Unit => stream.tags.unit.clone(),
-        }
-    }
-
-    /// Views, not copies: a batch of one stream repeats one string, and a view of it is 16 bytes whatever its length.
-    pub(super) fn field(self) -> Field {
-        Field::new(self.as_str(), DataType::Utf8View, false)
-    }
-
-    /// The label of one stream, `rows` times.
-    pub(super) fn column(self, stream: &StreamDescriptor, rows: usize) -> Result<ArrayRef> {
-        let one = StringViewArray::from(vec![self.of(stream)]);
-        take(&one, &UInt32Array::from(vec![0; rows]), None).map_err(DataFusionError::from)
-    }
 }
 
 impl PointColumn {
@@ -95,17 +55,23 @@ impl PointColumn {
 
     /// The columns of `points`.
     pub(super) const OF_ALL: [Self; 6] = [
-        Self::Label(Label::Uuid),
-        Self::Label(Label::Collection),
-        Self::Label(Label::Name),
-        Self::Label(Label::Unit),
+        Self::Stream(StreamColumn::Uuid),
+        Self::Stream(StreamColumn::Collection),
+        Self::Stream(StreamColumn::Name),
+        Self::Stream(StreamColumn::Unit),
         Self::Time,
         Self::Value,
     ];
 
+    /// The columns of `points` and all of `streams` beside them.
+    pub(super) fn of_joined() -> Vec<Self> {
+        let streams = StreamColumn::ALL.into_iter().map(Self::Stream);
+        streams.chain(Self::OF_STREAM).collect()
+    }
+
     fn field(self) -> Field {
         match self {
-            Self::Label(label) => label.field(),
+            Self::Stream(column) => column.field(),
             Self::Time => Field::new("time", time_type(), false),
             Self::Value => Field::new("value", DataType::Float64, false),
         }
@@ -119,32 +85,24 @@ impl PointColumn {
                 .collect::<Vec<_>>(),
         ))
     }
-
-    fn column(self, stream: &StreamDescriptor, batch: &PointBatch) -> Result<ArrayRef> {
-        Ok(match self {
-            Self::Label(label) => label.column(stream, batch.len())?,
-            Self::Time => time_column(TimestampNanosecondArray::new(batch.times.clone(), None)),
-            Self::Value => Arc::new(Float64Array::new(batch.values.clone(), None)),
-        })
-    }
 }
 
-/// Raw points of some streams, whole streams per partition.
+/// Raw points of some streams, whole streams per partition, one stream after the other.
 #[derive(Clone, Debug)]
 pub(super) struct PointRead {
-    frame: Arc<Frame>,
+    pub(super) frame: Arc<Frame>,
     /// One entry a partition; streams ascend by uuid through all of them.
-    groups: Arc<[Group]>,
+    pub(super) groups: Arc<[Group]>,
     /// Of all partitions together, for people.
-    shown: Arc<Group>,
-    ranges: Vec<TimeRange>,
-    direction: Direction,
-    columns: Vec<PointColumn>,
-    schema: SchemaRef,
+    pub(super) shown: Arc<Group>,
+    pub(super) ranges: Vec<TimeRange>,
+    pub(super) direction: Direction,
+    pub(super) columns: Vec<PointColumn>,
+    pub(super) schema: SchemaRef,
 }
 
 /// Streams that are read one after the other.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Group {
     pub(super) descriptors: Vec<Arc<StreamDescriptor>>,
     pub(super) reads: Vec<StreamRead>,
@@ -158,14 +116,9 @@ impl PointRead {
         columns: Vec<PointColumn>,
     ) -> Self {
         streams.sort_by_key(|(_, read)| read.id);
-        let partitions = frame.partitions.clamp(1, streams.len().max(1));
-        let groups: Vec<Group> = streams
-            .chunks(streams.len().div_ceil(partitions).max(1))
-            .map(Group::of)
-            .collect();
         Self {
+            groups: Group::divide(&streams, frame.partitions).into(),
             frame,
-            groups: groups.into(),
             shown: Arc::new(Group::of(&streams)),
             ranges,
             direction: Direction::Forward,
@@ -173,12 +126,34 @@ impl PointRead {
             columns,
         }
     }
+
+    /// Whether no partition has more than one stream.
+    fn is_one_by_one(&self) -> bool {
+        self.groups.iter().all(|group| group.reads.len() <= 1)
+    }
 }
 
 impl Group {
     pub(super) fn of(streams: &[(Arc<StreamDescriptor>, StreamRead)]) -> Self {
         let (descriptors, reads) = streams.iter().cloned().unzip();
         Self { descriptors, reads }
+    }
+
+    /// So many neighbouring parts, of about the same number of streams.
+    pub(super) fn divide(
+        streams: &[(Arc<StreamDescriptor>, StreamRead)],
+        parts: usize,
+    ) -> Vec<Self> {
+        let parts = parts.clamp(1, streams.len().max(1));
+        let size = streams.len().div_ceil(parts).max(1);
+        streams.chunks(size).map(Self::of).collect()
+    }
+
+    pub(super) fn select(&self, places: &[usize]) -> Self {
+        Self {
+            descriptors: places.iter().map(|&place| Arc::clone(&self.descriptors[place])).collect(),
+            reads: places.iter().map(|&place| self.reads[place]).collect(),
+        }
     }
 }
 
@@ -189,11 +164,8 @@ impl fmt::Display for PointRead {
             reads: &self.shown.reads,
         };
         let ranges = ShownRanges(&self.ranges);
-        write!(
-            f,
-            "RawValues, {streams}, {ranges}, {}",
-            ShownSnapshot(self.frame.snapshot)
-        )?;
+        let snapshot = ShownSnapshot(self.frame.snapshot());
+        write!(f, "RawValues, {streams}, {ranges}, {snapshot}")?;
         if self.direction == Direction::Backward {
             f.write_str(", backward")?;
         }
@@ -214,6 +186,97 @@ impl fmt::Display for ShownSnapshot {
     }
 }
 
+/// The streams of a partition that can have a row, the ranges that can, and what stands beside their points.
+pub(super) struct Opened {
+    pub(super) narrowing: Narrowing,
+    pub(super) group: Group,
+    pub(super) ranges: Vec<TimeRange>,
+    columns: Vec<PointColumn>,
+    /// One array a column, one row a stream; none for times and values.
+    beside: Vec<Option<ArrayRef>>,
+    schema: SchemaRef,
+}
+
+impl Opened {
+    pub(super) async fn new(read: &PointRead, partition: usize, ask: &Ask) -> Result<Self> {
+        let narrowing = Narrowing::new(&ask.filters);
+        let group = read.groups.get(partition).cloned().unwrap_or_default();
+        let kept = narrowing.streams(&group.descriptors)?;
+        let group = if kept.len() < group.reads.len() {
+            group.select(&kept)
+        } else {
+            group
+        };
+        let ranges = TimeSet::of_ranges(&read.ranges).intersect(&narrowing.times());
+        let mut beside = Vec::with_capacity(read.columns.len());
+        for column in &read.columns {
+            beside.push(match column {
+                PointColumn::Stream(column) => {
+                    Some(column.column(&read.frame, &group.descriptors).await?)
+                }
+                PointColumn::Time | PointColumn::Value => None,
+            });
+        }
+        Ok(Self {
+            narrowing,
+            group,
+            ranges: ranges.ranges(),
+            columns: read.columns.clone(),
+            beside,
+            schema: Arc::clone(&read.schema),
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.group.reads.is_empty() || self.ranges.is_empty()
+    }
+
+    /// The query for all streams and ranges.
+    pub(super) fn query(&self, read: &PointRead, ask: &Ask) -> PointQuery {
+        PointQuery {
+            streams: self.group.reads.clone(),
+            ranges: self.ranges.clone(),
+            direction: read.direction,
+            limit: None,
+            snapshot: read.frame.snapshot(),
+            batch_rows: read.frame.batch_rows.min(BATCH_ROWS),
+            values: self.narrowing.values(),
+            probe: ask.probe.clone(),
+        }
+    }
+
+    pub(super) fn rows(&self, batch: &PointBatch) -> Result<RecordBatch> {
+        let arrays = self.columns.iter().zip(&self.beside);
+        let arrays = arrays
+            .map(|(column, beside)| match (column, beside) {
+                (PointColumn::Time, _) => {
+                    Ok(time_column(TimestampNanosecondArray::new(batch.times.clone(), None)))
+                }
+                (PointColumn::Value, _) => {
+                    Ok(Arc::new(Float64Array::new(batch.values.clone(), None)) as ArrayRef)
+                }
+                (PointColumn::Stream(_), Some(beside)) => {
+                    repeat(beside, batch.stream, batch.len())
+                }
+                (PointColumn::Stream(column), None) => Err(DataFusionError::Internal(format!(
+                    "{} was not looked up",
+                    column.as_str()
+                ))),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        batch_of(&self.schema, arrays, batch.len())
+    }
+}
+
+/// One row of `array`, so many times.
+pub(super) fn repeat(array: &ArrayRef, row: usize, times: usize) -> Result<ArrayRef> {
+    let one = array.slice(row, 1);
+    take(&one, &UInt32Array::from(vec![0; times]), None).map_err(DataFusionError::from)
+}
+
+/// What is guessed of a stream's points where nothing is known: more than of streams, so that joins hash the smaller side.
+const STREAM_ROWS_GUESS: usize = 1_000_000;
+
 impl Read for PointRead {
     fn schema(&self) -> &SchemaRef {
         &self.schema
@@ -225,62 +288,60 @@ impl Read for PointRead {
 
     fn orderings(&self) -> Vec<Vec<PhysicalSortExpr>> {
         let time = sort_key(&self.schema, "time", self.direction);
-        if self.groups.iter().all(|group| group.reads.len() <= 1) {
+        if self.is_one_by_one() {
             return time.into_iter().map(|time| vec![time]).collect();
         }
-        let uuid = sort_key(&self.schema, Label::Uuid.as_str(), Direction::Forward);
+        let uuid = sort_key(&self.schema, StreamColumn::Uuid.as_str(), Direction::Forward);
         uuid.into_iter()
             .map(|uuid| std::iter::once(uuid).chain(time.clone()).collect())
             .collect()
     }
 
     fn reordered(&self, direction: Direction) -> Option<Arc<dyn Read>> {
-        self.groups
-            .iter()
-            .all(|group| group.reads.len() <= 1)
-            .then(|| {
-                Arc::new(Self {
-                    direction,
-                    ..self.clone()
-                }) as _
-            })
+        let turned = Self {
+            direction,
+            ..self.clone()
+        };
+        Some(if self.is_one_by_one() {
+            Arc::new(turned)
+        } else {
+            Arc::new(OrderedRead(turned))
+        })
     }
 
     fn pushdown(&self) -> bool {
         self.frame.pushdown
     }
 
-    fn open(
-        &self,
-        partition: usize,
-        limit: Option<u64>,
-    ) -> BoxStream<'static, Result<RecordBatch>> {
-        let Some(group) = self.groups.get(partition) else {
-            return stream::empty().boxed();
-        };
-        if self.ranges.is_empty() || group.reads.is_empty() {
-            return stream::empty().boxed();
+    fn narrows(&self) -> bool {
+        true
+    }
+
+    fn rows(&self) -> Precision<usize> {
+        if self.ranges.is_empty() || self.shown.reads.is_empty() {
+            return Precision::Exact(0);
         }
-        let batches = self.frame.backend.points(PointQuery {
-            streams: group.reads.clone(),
-            ranges: self.ranges.clone(),
-            direction: self.direction,
-            limit,
-            snapshot: self.frame.snapshot,
-            batch_rows: self.frame.batch_rows.min(BATCH_ROWS),
-        });
-        let (columns, schema) = (self.columns.clone(), Arc::clone(&self.schema));
-        let descriptors = group.descriptors.clone();
-        batches
-            .map(move |batch| {
-                let batch = batch.map_err(to_datafusion)?;
-                let stream = &descriptors[batch.stream];
-                let arrays = columns
-                    .iter()
-                    .map(|column| column.column(stream, &batch))
-                    .collect::<Result<Vec<_>>>()?;
-                batch_of(&schema, arrays, batch.len())
-            })
-            .boxed()
+        Precision::Inexact(self.shown.reads.len().saturating_mul(STREAM_ROWS_GUESS))
+    }
+
+    fn open(&self, partition: usize, ask: &Ask) -> BoxStream<'static, Result<RecordBatch>> {
+        let (read, ask) = (self.clone(), ask.clone());
+        let opened = async move {
+            let mut opened = Opened::new(&read, partition, &ask).await?;
+            if opened.is_empty() {
+                return Ok(stream::empty().boxed());
+            }
+            ask.calls.add(1);
+            let batches = read.frame.backend.points(PointQuery {
+                limit: ask.limit.map(|limit| limit as u64),
+                ..opened.query(&read, &ask)
+            });
+            let rows = batches.map(move |batch| {
+                opened.narrowing.refresh();
+                opened.rows(&batch.map_err(to_datafusion)?)
+            });
+            Ok::<_, DataFusionError>(rows.boxed())
+        };
+        stream::once(opened).try_flatten().boxed()
     }
 }

@@ -173,7 +173,7 @@ fn listing_of(streams: Vec<Arc<StreamDescriptor>>) -> HashMap<String, Vec<(Strin
 }
 
 /// The table that a reference means; none for those that DataFusion answers itself.
-async fn find_table(
+pub(super) async fn find_table(
     frame: &Arc<Frame>,
     table: &ResolvedTableReference,
 ) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -214,7 +214,7 @@ fn unknown_relation(name: &str) -> Error {
 }
 
 /// The streams of an argument, which is one stream or `prefix/*`.
-async fn find_all(frame: &Arc<Frame>, text: &str) -> Result<Vec<NamedStream>> {
+pub(super) async fn find_all(frame: &Arc<Frame>, text: &str) -> Result<Vec<NamedStream>> {
     let wanted = StreamName::argument(text)?;
     let Target::Below(prefix) = &wanted.target else {
         return Ok(vec![find_one(frame, &wanted).await?]);
@@ -370,7 +370,7 @@ async fn check_version(
     let latest = match pin {
         Some(pin) => pin,
         None => {
-            let versions = frame.backend.versions(&[stream.id], frame.snapshot).await?;
+            let versions = frame.backend.versions(&[stream.id], frame.snapshot()).await?;
             versions.first().copied().unwrap_or_default()
         }
     };

@@ -6,12 +6,17 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::SortOptions;
+use arrow::compute::{SortOptions, filter_record_batch};
 use arrow::datatypes::SchemaRef;
+use datafusion::common::cast::as_boolean_array;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::Statistics;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::expressions::Column;
@@ -20,20 +25,25 @@ use datafusion::physical_expr::{
 };
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{
-    Boundedness, EmissionType, ReplaceChildrenOptions, SchedulingType,
+    Boundedness, EmissionType, ReplaceChildrenOptions, SchedulingType, apply_expression_roots,
+};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
 };
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, RecordOutput, Time,
 };
+use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
     SortOrderPushdownResult,
 };
-use futures::Stream;
 use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 
-use crate::model::{Direction, StreamDescriptor, StreamRead, TimeRange};
+use super::narrow::narrows;
+use crate::model::{Direction, Probe, StreamDescriptor, StreamRead, Taken, TimeRange};
 
 /// What a scan asks of the backend, and the columns it makes of the answer.
 pub(super) trait Read: fmt::Debug + fmt::Display + Send + Sync + 'static {
@@ -50,7 +60,7 @@ pub(super) trait Read: fmt::Debug + fmt::Display + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// The same rows in another order along time, if that is all it takes.
+    /// The same rows in order of time, one way or the other.
     fn reordered(&self, _direction: Direction) -> Option<Arc<dyn Read>> {
         None
     }
@@ -58,16 +68,42 @@ pub(super) trait Read: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// Whether limits and orders may go down.
     fn pushdown(&self) -> bool;
 
-    /// The rows of one partition; with a limit, reading on beyond it is wasted. Returns at once.
-    fn open(&self, partition: usize, limit: Option<u64>)
-    -> BoxStream<'static, Result<RecordBatch>>;
+    /// Whether predicates of a running plan can spare it work.
+    fn narrows(&self) -> bool {
+        false
+    }
+
+    /// How many rows there are, or about how many.
+    fn rows(&self) -> Precision<usize> {
+        Precision::Absent
+    }
+
+    /// The rows of one partition. Returns at once.
+    fn open(&self, partition: usize, ask: &Ask) -> BoxStream<'static, Result<RecordBatch>>;
+}
+
+/// What a running plan wants of a read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ask {
+    /// Reading on beyond so many rows is wasted.
+    pub(super) limit: Option<usize>,
+    /// Rows that fail these are of no use. They need not be left out.
+    pub(super) filters: Vec<Arc<dyn PhysicalExpr>>,
+    /// Counts what the read takes.
+    pub(super) probe: Probe,
+    /// Counts calls of the backend.
+    pub(super) calls: Count,
 }
 
 /// A read as a node of a physical plan.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ScanExec {
     read: Arc<dyn Read>,
     limit: Option<usize>,
+    /// Predicates that rows must pass here.
+    filters: Vec<Arc<dyn PhysicalExpr>>,
+    /// Predicates of operators above, which move while the plan runs, and are only hints.
+    hints: Vec<Arc<dyn PhysicalExpr>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -89,6 +125,8 @@ impl ScanExec {
         Self {
             read,
             limit,
+            filters: Vec::new(),
+            hints: Vec::new(),
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         }
@@ -121,6 +159,12 @@ impl DisplayAs for ScanExec {
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;
         }
+        for (name, filters) in [("filters", &self.filters), ("run-time filters", &self.hints)] {
+            if !filters.is_empty() {
+                let filters: Vec<_> = filters.iter().map(ToString::to_string).collect();
+                write!(f, ", {name}=[{}]", filters.join(", "))?;
+            }
+        }
         let names: Vec<_> = self
             .read
             .schema()
@@ -147,9 +191,9 @@ impl ExecutionPlan for ScanExec {
 
     fn apply_expressions(
         &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        apply_expression_roots(self.filters.iter().chain(&self.hints), f)
     }
 
     fn replace_children(
@@ -172,11 +216,29 @@ impl ExecutionPlan for ScanExec {
         partition: usize,
         _context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
+        let counter = |name: &'static str| MetricBuilder::new(&self.metrics).counter(name, partition);
+        let ask = Ask {
+            // With predicates to pass, nobody knows how many rows it takes.
+            limit: self.limit.filter(|_| self.filters.is_empty()),
+            filters: self.filters.iter().chain(&self.hints).cloned().collect(),
+            probe: Probe::counting(),
+            calls: counter("backend_calls"),
+        };
         let rows = Rows {
-            rows: self
-                .read
-                .open(partition, self.limit.map(|limit| limit as u64)),
+            rows: self.read.open(partition, &ask),
             left: self.limit.unwrap_or(usize::MAX),
+            filters: self.filters.clone(),
+            taken: Taking {
+                probe: ask.probe,
+                noted: Taken::default(),
+                nodes: counter("nodes_read"),
+                points: counter("points_read"),
+                cache_hits: counter("cache_hits"),
+                fetches: counter("fetches"),
+                fetched_bytes: counter("bytes_fetched"),
+            },
+            waited: MetricBuilder::new(&self.metrics).subset_time("time_reading", partition),
+            started: None,
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
         let adapted = RecordBatchStreamAdapter::new(Arc::clone(self.read.schema()), rows);
@@ -196,9 +258,74 @@ impl ExecutionPlan for ScanExec {
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        self.read
-            .pushdown()
-            .then(|| Arc::new(Self::new(Arc::clone(&self.read), limit)) as _)
+        self.read.pushdown().then(|| {
+            Arc::new(Self {
+                limit,
+                ..self.clone()
+            }) as _
+        })
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        _inputs: &[Arc<Statistics>],
+        args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let mut statistics = Statistics::new_unknown(self.read.schema());
+        statistics.num_rows = self.read.rows();
+        if !self.filters.is_empty() {
+            statistics.num_rows = statistics.num_rows.to_inexact();
+        }
+        if let Some(limit) = self.limit {
+            let most = Precision::Exact(limit).to_inexact();
+            statistics.num_rows = match statistics.num_rows {
+                Precision::Absent => most,
+                Precision::Exact(rows) => Precision::Exact(rows.min(limit)),
+                Precision::Inexact(rows) => Precision::Inexact(rows.min(limit)),
+            };
+        }
+        if args.partition().is_some() {
+            let partitions = self.read.partitions();
+            let share = |rows: usize| rows.div_ceil(partitions);
+            statistics.num_rows = match statistics.num_rows {
+                Precision::Exact(rows) if partitions == 1 => Precision::Exact(rows),
+                Precision::Exact(rows) | Precision::Inexact(rows) => Precision::Inexact(share(rows)),
+                Precision::Absent => Precision::Absent,
+            };
+        }
+        Ok(Arc::new(statistics))
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        // A limit already here chose its rows before any predicate of those above.
+        if !self.read.pushdown() || !self.read.narrows() || self.limit.is_some() {
+            return Ok(FilterPushdownPropagation::all_unsupported(result));
+        }
+        let mut scan = self.clone();
+        let taken = match phase {
+            FilterPushdownPhase::Pre => &mut scan.filters,
+            FilterPushdownPhase::Post => &mut scan.hints,
+        };
+        let mut answers = Vec::with_capacity(result.parent_filters.len());
+        for parent in result.parent_filters {
+            let wanted = phase == FilterPushdownPhase::Post || narrows(&parent.filter);
+            if wanted {
+                taken.push(parent.filter);
+            }
+            answers.push(if wanted { PushedDown::Yes } else { PushedDown::No });
+        }
+        let any = answers.iter().any(|answer| matches!(answer, PushedDown::Yes));
+        let answer = FilterPushdownPropagation::with_parent_pushdown_result(answers);
+        Ok(if any {
+            answer.with_updated_node(Arc::new(scan) as _)
+        } else {
+            answer
+        })
     }
 
     fn try_pushdown_sort(
@@ -214,7 +341,11 @@ impl ExecutionPlan for ScanExec {
             .and_then(|direction| self.read.reordered(direction));
         Ok(match reordered {
             Some(read) => SortOrderPushdownResult::Exact {
-                inner: Arc::new(Self::new(read, None)),
+                inner: Arc::new(Self {
+                    filters: self.filters.clone(),
+                    hints: self.hints.clone(),
+                    ..Self::new(read, None)
+                }),
             },
             None => SortOrderPushdownResult::Unsupported,
         })
@@ -225,29 +356,98 @@ impl ExecutionPlan for ScanExec {
 struct Rows {
     rows: BoxStream<'static, Result<RecordBatch>>,
     left: usize,
+    filters: Vec<Arc<dyn PhysicalExpr>>,
+    taken: Taking,
+    waited: Time,
+    started: Option<Instant>,
     metrics: BaselineMetrics,
+}
+
+impl Rows {
+    /// The rows of `batch` that pass and are still wanted.
+    fn keep(&mut self, mut batch: RecordBatch) -> Result<RecordBatch> {
+        for filter in &self.filters {
+            let passes = filter.evaluate(&batch)?.into_array(batch.num_rows())?;
+            batch = filter_record_batch(&batch, as_boolean_array(&passes)?)?;
+        }
+        let rows = batch.num_rows().min(self.left);
+        self.left -= rows;
+        Ok(if rows < batch.num_rows() {
+            batch.slice(0, rows)
+        } else {
+            batch
+        })
+    }
+
+    fn end(&mut self) {
+        if let Some(started) = self.started.take() {
+            self.waited.add_elapsed(started);
+        }
+        // Nothing more is read, even if whoever asked holds on.
+        self.rows = futures::stream::empty().boxed();
+    }
 }
 
 impl Stream for Rows {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        let next = self.rows.as_mut().poll_next(context).map_ok(|batch| {
-            let rows = batch.num_rows().min(self.left);
-            self.left -= rows;
-            if rows < batch.num_rows() {
-                batch.slice(0, rows)
-            } else {
-                batch
+        let this = &mut *self;
+        this.started.get_or_insert_with(Instant::now);
+        loop {
+            if this.left == 0 {
+                this.end();
+                return Poll::Ready(None);
             }
-        });
-        if let Poll::Ready(Some(Ok(batch))) = &next {
-            batch.record_output(&self.metrics);
+            let busy = this.metrics.elapsed_compute().timer();
+            let next = this.rows.as_mut().poll_next(context);
+            busy.done();
+            this.taken.note();
+            let batch = match ready!(next) {
+                Some(Ok(batch)) => this.keep(batch),
+                Some(Err(error)) => Err(error),
+                None => {
+                    this.end();
+                    return Poll::Ready(None);
+                }
+            };
+            match batch {
+                Ok(batch) if batch.num_rows() == 0 => {}
+                Ok(batch) => {
+                    (&batch).record_output(&this.metrics);
+                    return Poll::Ready(Some(Ok(batch)));
+                }
+                error => return Poll::Ready(Some(error)),
+            }
         }
-        next
+    }
+}
+
+/// From what a probe counts to the metrics of `EXPLAIN ANALYZE`.
+struct Taking {
+    probe: Probe,
+    noted: Taken,
+    nodes: Count,
+    points: Count,
+    cache_hits: Count,
+    fetches: Count,
+    fetched_bytes: Count,
+}
+
+impl Taking {
+    fn note(&mut self) {
+        let now = self.probe.taken();
+        let counts = [
+            (&self.nodes, now.nodes - self.noted.nodes),
+            (&self.points, now.points - self.noted.points),
+            (&self.cache_hits, now.cache_hits - self.noted.cache_hits),
+            (&self.fetches, now.fetches - self.noted.fetches),
+            (&self.fetched_bytes, now.fetched_bytes - self.noted.fetched_bytes),
+        ];
+        for (count, more) in counts {
+            count.add(usize::try_from(more).unwrap_or(usize::MAX));
+        }
+        self.noted = now;
     }
 }
 

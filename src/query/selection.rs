@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{Field, Schema};
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ScalarValue};
@@ -14,13 +14,12 @@ use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, Volatility};
 
+use super::catalogue::StreamColumn;
 use super::errors::to_datafusion;
+use super::scan::batch_of;
 use super::session::Frame;
 use crate::error::ErrorKind;
 use crate::model::{CollectionMatch, StreamDescriptor, StreamFilter, StreamId, TagKey};
-
-/// The columns that the catalogue can tell, which are in `points` and `streams` under these names.
-const COLUMNS: [&str; 6] = ["uuid", "collection", "name", "unit", "ingress", "distiller"];
 
 /// Whether `filter` can be decided from the catalogue alone, once per stream.
 pub(super) fn is_about_streams(filter: &Expr) -> bool {
@@ -28,7 +27,7 @@ pub(super) fn is_about_streams(filter: &Expr) -> bool {
     let mut has_column = false;
     let visited = filter.apply(|expr| {
         match expr {
-            Expr::Column(column) if COLUMNS.contains(&column.name.as_str()) => has_column = true,
+            Expr::Column(column) if StreamColumn::told(&column.name).is_some() => has_column = true,
             Expr::Column(_)
             | Expr::OuterReferenceColumn(..)
             | Expr::ScalarSubquery(_)
@@ -68,12 +67,7 @@ pub(super) async fn select(
     let Some(predicate) = conjunction(filters) else {
         return Ok(streams);
     };
-    let batch = columns_of(&streams)?;
-    let schema = DFSchema::try_from(batch.schema())?;
-    let chosen = state
-        .create_physical_expr(predicate, &schema)?
-        .evaluate(&batch)?
-        .into_array(batch.num_rows())?;
+    let chosen = evaluate(state, predicate, &streams)?;
     let chosen = chosen.as_boolean();
     Ok(streams
         .into_iter()
@@ -81,6 +75,40 @@ pub(super) async fn select(
         .filter(|(row, _)| chosen.is_valid(*row) && chosen.value(*row))
         .map(|(_, stream)| stream)
         .collect())
+}
+
+/// An expression [about streams](is_about_streams), one row a stream.
+pub(super) fn evaluate(
+    state: &dyn Session,
+    expr: Expr,
+    streams: &[Arc<StreamDescriptor>],
+) -> Result<ArrayRef> {
+    let expr = unqualified(&expr)?;
+    let columns = expr.column_refs();
+    let mut columns: Vec<StreamColumn> = columns
+        .into_iter()
+        .filter_map(|column| StreamColumn::told(&column.name))
+        .collect();
+    columns.dedup();
+    let batch = told_batch(&columns, streams)?;
+    let schema = DFSchema::try_from(batch.schema())?;
+    state
+        .create_physical_expr(expr, &schema)?
+        .evaluate(&batch)?
+        .into_array(batch.num_rows())
+}
+
+/// Columns of the catalogue, one row a stream.
+pub(super) fn told_batch(
+    columns: &[StreamColumn],
+    streams: &[Arc<StreamDescriptor>],
+) -> Result<RecordBatch> {
+    let fields: Vec<Field> = columns.iter().map(|column| column.field()).collect();
+    let arrays = columns
+        .iter()
+        .map(|column| column.told_column(streams))
+        .collect::<Result<Vec<_>>>()?;
+    batch_of(&Arc::new(Schema::new(fields)), arrays, streams.len())
 }
 
 /// The filter as a question about the catalogue, whatever the table is called in the statement.
@@ -141,13 +169,21 @@ fn equality(filter: &Expr, column: &str) -> Option<String> {
         return None;
     };
     match (left.as_ref(), right.as_ref()) {
-        (Expr::Column(found), Expr::Literal(value, _))
-        | (Expr::Literal(value, _), Expr::Column(found))
-            if found.name == column =>
+        (found, Expr::Literal(value, _)) | (Expr::Literal(value, _), found)
+            if is_text_of(found, column) =>
         {
             text_of(value)
         }
         _ => None,
+    }
+}
+
+/// Whether `expr` is `column`, as text of whatever type.
+fn is_text_of(expr: &Expr, column: &str) -> bool {
+    match expr {
+        Expr::Column(found) => found.name == column,
+        Expr::Cast(cast) => cast.field.data_type().is_string() && is_text_of(&cast.expr, column),
+        _ => false,
     }
 }
 
@@ -159,29 +195,4 @@ pub(super) fn text_of(value: &ScalarValue) -> Option<String> {
         }
         _ => None,
     }
-}
-
-fn columns_of(streams: &[Arc<StreamDescriptor>]) -> Result<RecordBatch> {
-    let fields: Vec<Field> = COLUMNS
-        .iter()
-        .map(|name| Field::new(*name, DataType::Utf8View, false))
-        .collect();
-    let arrays = COLUMNS
-        .iter()
-        .map(|name| text_column(streams, name))
-        .collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
-}
-
-/// One text column of the catalogue.
-pub(super) fn text_column(streams: &[Arc<StreamDescriptor>], column: &str) -> ArrayRef {
-    let values = streams.iter().map(|stream| match column {
-        "uuid" => stream.id.to_string(),
-        "collection" => stream.collection.clone(),
-        "name" => stream.tags.name.clone(),
-        "unit" => stream.tags.unit.clone(),
-        "ingress" => stream.tags.ingress.clone(),
-        _ => stream.tags.distiller.clone(),
-    });
-    Arc::new(values.map(Some).collect::<StringViewArray>())
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 use datafusion::error::DataFusionError;
+use tokio::sync::OnceCell;
 
+use super::errors::to_datafusion;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::{MergePolicy, Snapshot, StreamId, StreamRead, Version};
@@ -75,16 +77,31 @@ fn parse_bool(name: &str, value: &str) -> Result<bool> {
 
 /// The settings as DataFusion knows them, so that `SHOW btrdb.pushdown` answers.
 #[derive(Clone, Debug)]
-pub(super) struct ShownSettings {
+pub(super) struct Settings {
     pub(super) pushdown: bool,
     pub(super) merge: MergePolicy,
 }
 
-impl ConfigExtension for ShownSettings {
+impl Default for Settings {
+    fn default() -> Self {
+        Self::of(&SessionOptions::default())
+    }
+}
+
+impl Settings {
+    pub(super) fn of(options: &SessionOptions) -> Self {
+        Self {
+            pushdown: options.pushdown,
+            merge: options.merge,
+        }
+    }
+}
+
+impl ConfigExtension for Settings {
     const PREFIX: &'static str = "btrdb";
 }
 
-impl ExtensionOptions for ShownSettings {
+impl ExtensionOptions for Settings {
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -97,10 +114,16 @@ impl ExtensionOptions for ShownSettings {
         Box::new(self.clone())
     }
 
-    fn set(&mut self, key: &str, _value: &str) -> Result<(), DataFusionError> {
-        Err(DataFusionError::Configuration(format!(
-            "btrdb.{key} is set on the session"
-        )))
+    fn set(&mut self, key: &str, value: &str) -> Result<(), DataFusionError> {
+        let mut options = SessionOptions {
+            pushdown: self.pushdown,
+            merge: self.merge,
+            ..SessionOptions::default()
+        };
+        let name = format!("{}.{key}", Self::PREFIX);
+        options.set(&name, value).map_err(to_datafusion)?;
+        *self = Self::of(&options);
+        Ok(())
     }
 
     fn entries(&self) -> Vec<ConfigEntry> {
@@ -123,7 +146,10 @@ impl ExtensionOptions for ShownSettings {
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) backend: Arc<dyn Backend>,
-    pub(super) snapshot: Snapshot,
+    /// Taken when first needed, once.
+    snapshot: OnceCell<Snapshot>,
+    /// Whether it belongs to a session and not to a statement: every scan under it takes a state of its own.
+    is_home: bool,
     pub(super) pins: HashMap<StreamId, Version>,
     pub(super) pushdown: bool,
     pub(super) batch_rows: usize,
@@ -131,6 +157,67 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// A frame for one statement. [`Snapshot::Latest`] is made definite by [`pinned`](Self::pinned).
+    pub(super) fn new(
+        backend: Arc<dyn Backend>,
+        options: &SessionOptions,
+        batch_rows: usize,
+        partitions: usize,
+    ) -> Self {
+        let snapshot = match options.snapshot {
+            Snapshot::Latest => OnceCell::new(),
+            commit @ Snapshot::Commit(_) => OnceCell::new_with(Some(commit)),
+        };
+        Self {
+            backend,
+            snapshot,
+            is_home: false,
+            pins: options.pins.iter().copied().collect(),
+            pushdown: options.pushdown,
+            batch_rows,
+            partitions,
+        }
+    }
+
+    /// A frame for tables of a session, until a statement is planned over them.
+    pub(super) fn home(backend: Arc<dyn Backend>, batch_rows: usize) -> Self {
+        Self {
+            is_home: true,
+            ..Self::new(backend, &SessionOptions::default(), batch_rows, 1)
+        }
+    }
+
+    /// A frame of its own for one statement, over the same store.
+    pub(super) fn fresh(&self, pushdown: bool, partitions: usize) -> Self {
+        let options = SessionOptions {
+            pushdown,
+            ..SessionOptions::default()
+        };
+        Self::new(Arc::clone(&self.backend), &options, self.batch_rows, partitions)
+    }
+
+    /// The frame with its snapshot taken: one state for the whole statement, however many scans it has.
+    pub(super) async fn pinned(self: &Arc<Self>) -> Result<Arc<Self>> {
+        let frame = if self.is_home {
+            Arc::new(self.fresh(self.pushdown, self.partitions))
+        } else {
+            Arc::clone(self)
+        };
+        frame.pin().await?;
+        Ok(frame)
+    }
+
+    /// Takes the snapshot, unless it was taken.
+    pub(super) async fn pin(&self) -> Result<()> {
+        let taken = self.snapshot.get_or_try_init(|| self.backend.snapshot());
+        taken.await.map(drop)
+    }
+
+    /// The snapshot that was [taken](Self::pinned).
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.snapshot.get().copied().unwrap_or_default()
+    }
+
     /// The read of a stream: at the version its name asks for, else at the transaction's pin, else of the snapshot.
     pub(super) fn read(&self, id: StreamId, version: Option<Version>) -> StreamRead {
         StreamRead {

@@ -4,27 +4,32 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray, UInt32Array,
+};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::stats::Precision;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalSortExpr;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use tokio::task::JoinSet;
 
 use super::errors::to_datafusion;
-use super::points::{Group, Label, ShownSnapshot, time_column, time_type};
-use super::scan::{Read, ShownRanges, ShownStreams, batch_of};
+use super::extremes::{self, Extremes};
+use super::points::{Group, ShownSnapshot, time_column, time_type};
+use super::scan::{Ask, Read, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
 use crate::error::{Error, ErrorKind};
-use crate::model::{
-    Cuts, Direction, Stat, StatBatch, StatQuery, StreamDescriptor, TimeRange, Timestamp,
-};
+use crate::model::{Cuts, Direction, Stat, StatQuery, StreamDescriptor, StreamRead, TimeRange, Timestamp};
 
-/// A column made of the statistics of a window.
+/// A column made of the statistics of a window, or of its first and last point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StatColumn {
     Start,
-    Label(Label),
+    /// What streams are grouped by, in this place.
+    Key(usize),
     Count,
     Min,
     Max,
@@ -34,6 +39,10 @@ pub(super) enum StatColumn {
     StddevSample,
     VariancePopulation,
     VarianceSample,
+    FirstTime,
+    FirstValue,
+    LastTime,
+    LastValue,
 }
 
 impl StatColumn {
@@ -53,38 +62,60 @@ impl StatColumn {
         let fields = names
             .iter()
             .zip(Self::OF_WINDOWS)
-            .map(|(name, column)| Field::new(*name, column.data_type(), false));
+            .filter_map(|(name, column)| Some(Field::new(*name, column.data_type()?, false)));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
-    pub(super) fn data_type(self) -> DataType {
+    /// Its type; that of a key is its own.
+    pub(super) fn data_type(self) -> Option<DataType> {
         match self {
-            Self::Start => time_type(),
-            Self::Label(_) => DataType::Utf8View,
-            Self::Count => DataType::Int64,
-            _ => DataType::Float64,
+            Self::Key(_) => None,
+            Self::Start | Self::FirstTime | Self::LastTime => Some(time_type()),
+            Self::Count => Some(DataType::Int64),
+            _ => Some(DataType::Float64),
         }
     }
 
+    /// Whether it takes the first or last point, and not statistics.
+    pub(super) fn is_extreme(self) -> bool {
+        matches!(
+            self,
+            Self::FirstTime | Self::FirstValue | Self::LastTime | Self::LastValue
+        )
+    }
+
+    fn is_stat(self) -> bool {
+        !self.is_extreme() && !matches!(self, Self::Start | Self::Key(_))
+    }
+
     /// The column over `rows`. Without points there is a count of 0, and nothing else.
-    fn column(self, stream: Option<&StreamDescriptor>, rows: &StatBatch) -> Result<ArrayRef> {
-        let stats = &rows.stats;
+    fn column(self, rows: &[Row]) -> Result<ArrayRef> {
         let value = match self {
             Self::Start => {
-                return Ok(time_column(TimestampNanosecondArray::from(
-                    rows.times.clone(),
-                )));
+                let times = rows.iter().map(|row| row.start);
+                return Ok(time_column(TimestampNanosecondArray::from_iter_values(times)));
             }
-            Self::Label(label) => {
-                let stream = stream.ok_or_else(|| {
-                    DataFusionError::Internal("statistics of an unknown stream".to_owned())
-                })?;
-                return label.column(stream, stats.len());
+            Self::Key(_) => {
+                return Err(DataFusionError::Internal("a key is no statistic".to_owned()));
             }
             Self::Count => {
                 return Ok(Arc::new(Int64Array::from_iter_values(
-                    stats.iter().map(|stat| stat.count as i64),
+                    rows.iter().map(|row| row.stat.count as i64),
                 )));
+            }
+            Self::FirstTime | Self::LastTime => {
+                let times = rows.iter().map(|row| match self {
+                    Self::FirstTime => row.extremes.first.map(|point| point.time),
+                    _ => row.extremes.last.map(|point| point.time),
+                });
+                return Ok(time_column(times.collect::<TimestampNanosecondArray>()));
+            }
+            Self::FirstValue | Self::LastValue => {
+                let values = rows.iter().map(|row| match self {
+                    Self::FirstValue => row.extremes.first.map(|point| point.value),
+                    _ => row.extremes.last.map(|point| point.value),
+                });
+                return Ok(Arc::new(values.collect::<Float64Array>()));
             }
             Self::Min => |stat: &Stat| Some(stat.min),
             Self::Max => |stat: &Stat| Some(stat.max),
@@ -95,11 +126,20 @@ impl StatColumn {
             Self::StddevSample => |stat: &Stat| stat.variance_sample().map(f64::sqrt),
             Self::VarianceSample => Stat::variance_sample,
         };
-        let values = stats
-            .iter()
-            .map(|stat| if stat.count == 0 { None } else { value(stat) });
+        let values = rows.iter().map(|row| match row.stat.count {
+            0 => None,
+            _ => value(&row.stat),
+        });
         Ok(Arc::new(values.collect::<Float64Array>()))
     }
+}
+
+/// A window of one stream, or of several together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    start: Timestamp,
+    stat: Stat,
+    extremes: Extremes,
 }
 
 /// How the windows of several streams become rows.
@@ -107,8 +147,8 @@ impl StatColumn {
 pub(super) enum Grouping {
     /// Each window of each stream is a row.
     PerStream,
-    /// Windows with the same start and the same labels are one row; without labels, of all streams together.
-    Merged(Vec<Label>),
+    /// Windows with the same start, of streams with the same number here, are one row.
+    Merged(Arc<[usize]>),
     /// One row of everything, even of nothing.
     Whole,
 }
@@ -117,49 +157,101 @@ pub(super) enum Grouping {
 #[derive(Clone, Debug)]
 pub(super) struct StatRead {
     pub(super) frame: Arc<Frame>,
+    /// One entry a partition.
+    pub(super) groups: Arc<[Group]>,
+    /// Of all partitions together.
     pub(super) streams: Arc<Group>,
-    /// `None` reads nothing.
-    pub(super) range: Option<TimeRange>,
+    pub(super) ranges: Vec<TimeRange>,
     pub(super) cuts: Cuts,
     pub(super) grouping: Grouping,
+    /// What streams are grouped by, one row a stream.
+    pub(super) keys: Arc<[ArrayRef]>,
     pub(super) columns: Vec<StatColumn>,
     pub(super) schema: SchemaRef,
 }
 
+impl StatRead {
+    /// The statistics of these streams over all of time, a row a stream, before anything is said of columns.
+    pub(super) fn of(
+        frame: Arc<Frame>,
+        streams: &[(Arc<StreamDescriptor>, StreamRead)],
+    ) -> Self {
+        Self {
+            groups: Group::divide(streams, frame.partitions).into(),
+            frame,
+            streams: Arc::new(Group::of(streams)),
+            ranges: vec![TimeRange::ALL],
+            cuts: Cuts::whole(TimeRange::ALL),
+            grouping: Grouping::PerStream,
+            keys: Arc::new([]),
+            columns: Vec::new(),
+            schema: Arc::new(Schema::empty()),
+        }
+    }
+
+    fn takes_extremes(&self) -> bool {
+        self.columns.iter().any(|column| column.is_extreme())
+    }
+
+    /// Whether statistics are needed: for their columns, or to know which windows have points.
+    fn takes_stats(&self) -> bool {
+        self.columns.iter().any(|column| column.is_stat()) || !self.takes_extremes()
+    }
+}
+
 impl fmt::Display for StatRead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let windows = match &self.cuts {
+            Cuts::Every { .. } => true,
+            Cuts::At(cuts) => cuts.len() > 2,
+        };
         let operation = match &self.cuts {
             Cuts::Every { origin, width }
                 if width.is_power_of_two() && i128::from(*origin) % i128::from(*width) == 0 =>
             {
                 "AlignedWindows"
             }
-            Cuts::Every { .. } => "Windows",
-            Cuts::At(cuts) if cuts.len() > 2 => "Windows",
-            Cuts::At(_) => "Statistics",
+            _ if windows => "Windows",
+            _ if self.takes_stats() && self.takes_extremes() => "Statistics and Nearest",
+            _ if self.takes_extremes() => "Nearest",
+            _ => "Statistics",
         };
         let streams = ShownStreams {
             descriptors: &self.streams.descriptors,
             reads: &self.streams.reads,
         };
-        let ranges = ShownRanges(self.range.as_slice());
-        let snapshot = ShownSnapshot(self.frame.snapshot);
+        let ranges = ShownRanges(&self.ranges);
+        let snapshot = ShownSnapshot(self.frame.snapshot());
         write!(f, "{operation}, {streams}, {ranges}, {snapshot}")?;
-        if operation != "Statistics" {
+        if windows {
             write!(f, ", {}", self.cuts)?;
         }
         Ok(())
     }
 }
 
+/// What is guessed of a window's share where nothing is known.
+const WINDOWS_GUESS: usize = 1_000;
+
 impl Read for StatRead {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
+    fn partitions(&self) -> usize {
+        match self.grouping {
+            Grouping::PerStream => self.groups.len().max(1),
+            Grouping::Merged(_) | Grouping::Whole => 1,
+        }
+    }
+
     fn orderings(&self) -> Vec<Vec<PhysicalSortExpr>> {
-        let merged = matches!(&self.grouping, Grouping::Merged(labels) if labels.is_empty());
-        if self.streams.reads.len() > 1 && !merged {
+        let in_order = match &self.grouping {
+            Grouping::PerStream => self.groups.iter().all(|group| group.reads.len() <= 1),
+            Grouping::Merged(numbers) => numbers.iter().all(|number| *number == 0),
+            Grouping::Whole => true,
+        };
+        if !in_order {
             return Vec::new();
         }
         let start = self
@@ -169,7 +261,7 @@ impl Read for StatRead {
         start
             .and_then(|index| {
                 let name = self.schema.field(index).name();
-                super::scan::sort_key(&self.schema, name, Direction::Forward)
+                sort_key(&self.schema, name, Direction::Forward)
             })
             .map(|key| vec![key])
             .into_iter()
@@ -180,91 +272,244 @@ impl Read for StatRead {
         self.frame.pushdown
     }
 
-    fn open(
-        &self,
-        _partition: usize,
-        limit: Option<u64>,
-    ) -> BoxStream<'static, Result<RecordBatch>> {
-        let batches = match self.range {
-            Some(range) if !self.streams.reads.is_empty() => self.frame.backend.stats(StatQuery {
-                streams: self.streams.reads.clone(),
-                range,
-                cuts: self.cuts.clone(),
-                limit: limit.filter(|_| self.grouping == Grouping::PerStream),
-                snapshot: self.frame.snapshot,
-            }),
-            _ => stream::empty().boxed(),
+    fn rows(&self) -> Precision<usize> {
+        if self.grouping == Grouping::Whole {
+            return Precision::Exact(1);
+        }
+        let windows = match &self.cuts {
+            Cuts::Every { width, .. } => {
+                let time: i128 = self
+                    .ranges
+                    .iter()
+                    .map(|range| i128::from(range.end) - i128::from(range.start))
+                    .sum();
+                // Few ask for more windows than they can look at.
+                usize::try_from(time / i128::from(*width) + 1)
+                    .map_or(WINDOWS_GUESS, |windows| windows.min(WINDOWS_GUESS))
+            }
+            Cuts::At(cuts) => cuts.len() - 1,
         };
-        let read = self.clone();
+        Precision::Inexact(self.streams.reads.len().saturating_mul(windows))
+    }
+
+    fn open(&self, partition: usize, ask: &Ask) -> BoxStream<'static, Result<RecordBatch>> {
+        let (read, ask) = (self.clone(), ask.clone());
         match &self.grouping {
-            Grouping::PerStream => batches
-                .map(move |batch| read.rows(&batch.map_err(to_datafusion)?))
-                .boxed(),
-            Grouping::Merged(labels) => {
-                let labels = labels.clone();
-                stream::once(async move { read.merged(batches.boxed(), &labels).await })
+            Grouping::PerStream => {
+                let first = self.groups[..partition.min(self.groups.len())]
+                    .iter()
+                    .map(|group| group.reads.len())
+                    .sum();
+                let group = self.groups.get(partition).cloned().unwrap_or_default();
+                per_stream(read, group.reads, first, ask)
+            }
+            Grouping::Merged(numbers) => {
+                let numbers = Arc::clone(numbers);
+                stream::once(async move { read.merged(&numbers, ask).await })
                     .map_ok(|batches| stream::iter(batches).map(Ok))
                     .try_flatten()
                     .boxed()
             }
-            Grouping::Whole => {
-                let stat = batches.map_err(to_datafusion).try_fold(
-                    Stat::EMPTY,
-                    |mut whole, batch| async move {
-                        batch.stats.iter().for_each(|stat| whole.merge(stat));
-                        Ok(whole)
-                    },
-                );
-                stream::once(async move {
-                    read.rows(&StatBatch {
-                        times: vec![0],
-                        stats: vec![stat.await?],
-                        ..StatBatch::default()
-                    })
-                })
-                .boxed()
+            Grouping::Whole => stream::once(async move { read.whole(ask).await }).boxed(),
+        }
+    }
+}
+
+/// Windows of some streams, in the order they come in; `first` is the place of the first stream among all.
+fn per_stream(
+    read: StatRead,
+    reads: Vec<StreamRead>,
+    first: usize,
+    ask: Ask,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let windows = if read.takes_extremes() {
+        let (read, ask) = (read.clone(), ask);
+        let all = async move {
+            let rows = whole_rows(&read, reads, &ask).await?;
+            let rows = rows.into_iter().enumerate();
+            let found = rows.filter(|(_, row)| row.is_found());
+            let found = found.map(|(place, row)| Ok((place, vec![row])));
+            Ok::<_, DataFusionError>(stream::iter(found.collect::<Vec<_>>()))
+        };
+        stream::once(all).try_flatten().boxed()
+    } else {
+        windows(&read, reads, &ask, ask.limit)
+    };
+    // Many streams with a window each would be as many batches.
+    stream::try_unfold((read, windows), move |(read, mut windows)| async move {
+        let (mut rows, mut streams) = (Vec::new(), Vec::new());
+        while rows.len() < read.frame.batch_rows
+            && let Some((place, more)) = windows.try_next().await?
+        {
+            streams.extend(std::iter::repeat_n((first + place) as u32, more.len()));
+            rows.extend(more);
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let batch = read.batch(&rows, &streams)?;
+        Ok(Some((batch, (read, windows))))
+    })
+    .boxed()
+}
+
+/// The windows of each stream, with its place among `reads`.
+fn windows(
+    read: &StatRead,
+    reads: Vec<StreamRead>,
+    ask: &Ask,
+    limit: Option<usize>,
+) -> BoxStream<'static, Result<(usize, Vec<Row>)>> {
+    if reads.is_empty() || read.ranges.is_empty() {
+        return stream::empty().boxed();
+    }
+    ask.calls.add(1);
+    let batches = read.frame.backend.stats(StatQuery {
+        streams: reads,
+        ranges: read.ranges.clone(),
+        cuts: read.cuts.clone(),
+        limit: limit.map(|limit| limit as u64),
+        snapshot: read.frame.snapshot(),
+        probe: ask.probe.clone(),
+    });
+    batches
+        .map(|batch| {
+            let batch = batch.map_err(to_datafusion)?;
+            let rows = batch.times.into_iter().zip(batch.stats);
+            let rows = rows.map(|(start, stat)| Row {
+                start,
+                stat,
+                extremes: Extremes::default(),
+            });
+            Ok((batch.stream, rows.collect()))
+        })
+        .boxed()
+}
+
+/// One row for each of `reads`, in order, of all that lies in the ranges: there may be nothing.
+async fn whole_rows(read: &StatRead, reads: Vec<StreamRead>, ask: &Ask) -> Result<Vec<Row>> {
+    let mut rows = vec![Row::default(); reads.len()];
+    if read.takes_stats() {
+        let mut batches = windows(read, reads.clone(), ask, None);
+        while let Some((place, windows)) = batches.try_next().await? {
+            for window in windows {
+                rows[place].stat.merge(&window.stat);
             }
         }
     }
+    if read.takes_extremes() {
+        let wanted = extremes::Wanted {
+            first: read.columns.iter().any(|column| {
+                matches!(column, StatColumn::FirstTime | StatColumn::FirstValue)
+            }),
+            last: read.columns.iter().any(|column| {
+                matches!(column, StatColumn::LastTime | StatColumn::LastValue)
+            }),
+        };
+        let found = extremes::read(&read.frame, &reads, &read.ranges, wanted, ask).await?;
+        for (row, extremes) in rows.iter_mut().zip(found) {
+            row.extremes = extremes;
+        }
+    }
+    Ok(rows)
 }
 
 /// Windows that are held while streams are merged: about 400 MiB of them.
 const MERGED_WINDOWS_MAX: usize = 4 << 20;
 
+/// Streams below which dividing them among tasks costs more than it brings.
+const STREAMS_OF_TASK_MIN: usize = 64;
+
+/// Windows of groups of streams, by the number of the group.
+type Groups = BTreeMap<usize, BTreeMap<Timestamp, Row>>;
+
 impl StatRead {
-    fn rows(&self, batch: &StatBatch) -> Result<RecordBatch> {
-        let stream = self.streams.descriptors.get(batch.stream).map(Arc::as_ref);
+    /// Rows with the places of their streams.
+    fn batch(&self, rows: &[Row], streams: &[u32]) -> Result<RecordBatch> {
+        let streams = UInt32Array::from(streams.to_vec());
         let arrays = self
             .columns
             .iter()
-            .map(|column| column.column(stream, batch))
+            .map(|column| match column {
+                StatColumn::Key(key) => Ok(take(&self.keys[*key], &streams, None)?),
+                column => column.column(rows),
+            })
             .collect::<Result<Vec<_>>>()?;
-        batch_of(&self.schema, arrays, batch.stats.len())
+        batch_of(&self.schema, arrays, rows.len())
     }
 
-    /// Rows of the same labels and window, added up; in memory, because there are as many as answers.
-    async fn merged(
-        self,
-        mut batches: BoxStream<'static, crate::error::Result<StatBatch>>,
-        labels: &[Label],
-    ) -> Result<Vec<RecordBatch>> {
-        let mut held = 0;
-        let mut groups: BTreeMap<Vec<String>, (usize, BTreeMap<Timestamp, Stat>)> = BTreeMap::new();
-        while let Some(batch) = batches.try_next().await.map_err(to_datafusion)? {
-            let stream = self
-                .streams
-                .descriptors
-                .get(batch.stream)
-                .ok_or_else(|| DataFusionError::Internal("a batch of no stream".to_owned()))?;
-            let key = labels.iter().map(|label| label.of(stream)).collect();
-            let (_, windows) = groups
-                .entry(key)
-                .or_insert_with(|| (batch.stream, BTreeMap::new()));
-            let before = windows.len();
-            for (&time, stat) in batch.times.iter().zip(&batch.stats) {
-                windows.entry(time).or_default().merge(stat);
+    /// The parts that tasks take: places among the streams.
+    fn parts(&self) -> Vec<std::ops::Range<usize>> {
+        let streams = self.streams.reads.len();
+        let tasks = (streams / STREAMS_OF_TASK_MIN).clamp(1, self.frame.partitions);
+        let size = streams.div_ceil(tasks).max(1);
+        (0..streams)
+            .step_by(size)
+            .map(|first| first..(first + size).min(streams))
+            .collect()
+    }
+
+    /// Adds up all streams by group, on as many tasks as pay.
+    async fn groups(&self, numbers: &Arc<[usize]>, ask: &Ask) -> Result<Groups> {
+        let mut parts = self.parts();
+        if parts.len() <= 1 {
+            return match parts.pop() {
+                Some(part) => self.part(part, numbers, ask).await,
+                None => Ok(Groups::new()),
+            };
+        }
+        let mut tasks = JoinSet::new();
+        for (place, part) in parts.into_iter().enumerate() {
+            let (read, numbers, ask) = (self.clone(), Arc::clone(numbers), ask.clone());
+            tasks.spawn(async move { (place, read.part(part, &numbers, &ask).await) });
+        }
+        let mut done = BTreeMap::new();
+        while let Some(part) = tasks.join_next().await {
+            let (place, groups) = part.map_err(|error| DataFusionError::External(error.into()))?;
+            done.insert(place, groups?);
+        }
+        // In the order of the streams, so that the same data always rounds the same way.
+        let mut parts = done.into_values();
+        let mut all = parts.next().unwrap_or_default();
+        for part in parts {
+            for (number, windows) in part {
+                let group = all.entry(number).or_default();
+                for (start, row) in windows {
+                    group.entry(start).or_default().merge(start, &row);
+                }
             }
-            held += windows.len() - before;
+        }
+        Ok(all)
+    }
+
+    async fn part(
+        &self,
+        part: std::ops::Range<usize>,
+        numbers: &[usize],
+        ask: &Ask,
+    ) -> Result<Groups> {
+        let first = part.start;
+        let reads = self.streams.reads[part].to_vec();
+        let mut groups = Groups::new();
+        if self.takes_extremes() {
+            let rows = whole_rows(self, reads, ask).await?;
+            for (place, row) in rows.into_iter().enumerate() {
+                if row.is_found() {
+                    let group = groups.entry(numbers[first + place]).or_default();
+                    group.entry(0).or_default().merge(0, &row);
+                }
+            }
+            return Ok(groups);
+        }
+        let mut held = 0;
+        let mut batches = windows(self, reads, ask, None);
+        while let Some((place, rows)) = batches.try_next().await? {
+            let group = groups.entry(numbers[first + place]).or_default();
+            let before = group.len();
+            for row in &rows {
+                group.entry(row.start).or_default().merge(row.start, row);
+            }
+            held += group.len() - before;
             if held > MERGED_WINDOWS_MAX {
                 let message = format!(
                     "the answer has more than {MERGED_WINDOWS_MAX} windows that several streams share: take wider \
@@ -275,17 +520,50 @@ impl StatRead {
             // A store in memory is always ready, and would never let go of the thread.
             tokio::task::consume_budget().await;
         }
-        groups
-            .into_values()
-            .map(|(stream, windows)| {
-                let (times, stats) = windows.into_iter().unzip();
-                self.rows(&StatBatch {
-                    stream,
-                    times,
-                    stats,
-                    ..StatBatch::default()
-                })
-            })
+        Ok(groups)
+    }
+
+    /// Rows of the same group and window, added up; in memory, because there are as many as answers.
+    async fn merged(self, numbers: &Arc<[usize]>, ask: Ask) -> Result<Vec<RecordBatch>> {
+        let groups = self.groups(numbers, &ask).await?;
+        let mut members = vec![0; self.streams.reads.len()];
+        for (place, number) in numbers.iter().enumerate().rev() {
+            members[*number] = place as u32;
+        }
+        // Groups with one window each would be batches of one row.
+        let (mut rows, mut streams) = (Vec::new(), Vec::new());
+        for (number, windows) in groups {
+            streams.extend(std::iter::repeat_n(members[number], windows.len()));
+            rows.extend(windows.into_values());
+        }
+        let size = self.frame.batch_rows.max(1);
+        rows.chunks(size)
+            .zip(streams.chunks(size))
+            .map(|(rows, streams)| self.batch(rows, streams))
             .collect()
+    }
+
+    /// Everything in one row.
+    async fn whole(self, ask: Ask) -> Result<RecordBatch> {
+        let numbers: Arc<[usize]> = vec![0; self.streams.reads.len()].into();
+        let groups = self.groups(&numbers, &ask).await?;
+        let mut whole = Row::default();
+        for row in groups.values().flat_map(BTreeMap::values) {
+            whole.merge(0, row);
+        }
+        self.batch(&[whole], &[0])
+    }
+}
+
+impl Row {
+    /// Whether there is a point in it.
+    fn is_found(&self) -> bool {
+        self.stat.count > 0 || self.extremes.first.is_some() || self.extremes.last.is_some()
+    }
+
+    fn merge(&mut self, start: Timestamp, other: &Self) {
+        self.start = start;
+        self.stat.merge(&other.stat);
+        self.extremes.merge(&other.extremes);
     }
 }

@@ -10,6 +10,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::errors::to_datafusion;
 use super::filter::{TimeSet, time_set, time_set_of_all};
 use super::points::{PointColumn, PointRead};
 use super::scan::ScanExec;
@@ -88,6 +89,14 @@ pub(super) struct StreamTable {
 }
 
 impl StreamTable {
+    pub(super) fn with_frame(&self, frame: Arc<Frame>) -> Self {
+        Self {
+            frame,
+            stream: self.stream.clone(),
+            schema: Arc::clone(&self.schema),
+        }
+    }
+
     pub(super) fn new(frame: Arc<Frame>, stream: NamedStream) -> Self {
         Self {
             frame,
@@ -123,12 +132,13 @@ impl TableProvider for StreamTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
         let stream = (
             Arc::clone(&self.stream.descriptor),
-            self.stream.read(&self.frame),
+            self.stream.read(&frame),
         );
         let read = PointRead::new(
-            Arc::clone(&self.frame),
+            frame,
             vec![stream],
             accepted_times(filters)?.ranges(),
             project(&PointColumn::OF_STREAM, projection),
@@ -141,15 +151,31 @@ impl TableProvider for StreamTable {
 #[derive(Debug)]
 pub(super) struct PointsTable {
     pub(super) frame: Arc<Frame>,
+    columns: Vec<PointColumn>,
     schema: SchemaRef,
 }
 
 impl PointsTable {
+    /// The table `points`.
     pub(super) fn new(frame: Arc<Frame>) -> Self {
+        Self::of(frame, PointColumn::OF_ALL.to_vec())
+    }
+
+    /// `points` joined with `streams` on the uuid: each stream has one row there, so that nothing is lost or doubled.
+    pub(super) fn joined(frame: Arc<Frame>) -> Self {
+        Self::of(frame, PointColumn::of_joined())
+    }
+
+    fn of(frame: Arc<Frame>, columns: Vec<PointColumn>) -> Self {
         Self {
             frame,
-            schema: PointColumn::schema(&PointColumn::OF_ALL),
+            schema: PointColumn::schema(&columns),
+            columns,
         }
+    }
+
+    pub(super) fn with_frame(&self, frame: Arc<Frame>) -> Self {
+        Self::of(frame, self.columns.clone())
     }
 }
 
@@ -180,19 +206,20 @@ impl TableProvider for PointsTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let streams = select(&self.frame, state, filters)
+        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
+        let streams = select(&frame, state, filters)
             .await?
             .into_iter()
             .map(|descriptor| {
-                let read = self.frame.read(descriptor.id, None);
+                let read = frame.read(descriptor.id, None);
                 (descriptor, read)
             })
             .collect();
         let read = PointRead::new(
-            Arc::clone(&self.frame),
+            frame,
             streams,
             accepted_times(filters)?.ranges(),
-            project(&PointColumn::OF_ALL, projection),
+            project(&self.columns, projection),
         );
         Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
     }

@@ -9,18 +9,18 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::errors::to_datafusion;
 use super::filter::time_set;
-use super::points::Group;
 use super::scan::ScanExec;
 use super::session::Frame;
-use super::stats::{Grouping, StatColumn, StatRead};
-use super::table::{NamedStream, accepted_times, exact_if, is_time_column, not_accepted, project};
-use crate::model::{Cuts, TimeRange, Timestamp};
+use super::stats::{StatColumn, StatRead};
+use super::table::{NamedStream, accepted_times, exact_if, is_time_column, project};
+use crate::model::{Cuts, TimeRange};
 
 /// The windows of one stream on one grid.
 #[derive(Debug)]
 pub(super) struct WindowsTable {
-    frame: Arc<Frame>,
+    pub(super) frame: Arc<Frame>,
     stream: NamedStream,
     origin: i64,
     width: u64,
@@ -47,6 +47,17 @@ impl WindowsTable {
     }
 }
 
+impl WindowsTable {
+    pub(super) fn with_frame(&self, frame: Arc<Frame>) -> Self {
+        Self {
+            frame,
+            stream: self.stream.clone(),
+            schema: Arc::clone(&self.schema),
+            ..*self
+        }
+    }
+}
+
 #[async_trait]
 impl TableProvider for WindowsTable {
     fn schema(&self) -> SchemaRef {
@@ -62,8 +73,7 @@ impl TableProvider for WindowsTable {
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         Ok(exact_if(filters, |filter| {
-            self.frame.pushdown
-                && time_set(filter, &is_time_column).is_some_and(|set| set.interval().is_some())
+            self.frame.pushdown && time_set(filter, &is_time_column).is_some()
         }))
     }
 
@@ -74,97 +84,26 @@ impl TableProvider for WindowsTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let starts = accepted_times(filters)?
-            .interval()
-            .ok_or_else(|| not_accepted(filters))?;
-        let range = starts.and_then(|starts| whole_windows(starts, self.origin, self.width));
+        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
+        let cuts = Cuts::Every {
+            origin: self.origin,
+            width: self.width,
+        };
         let stream = (
             Arc::clone(&self.stream.descriptor),
-            self.stream.read(&self.frame),
+            self.stream.read(&frame),
         );
         let schema = match projection {
             Some(indices) => Arc::new(self.schema.project(indices)?),
             None => Arc::clone(&self.schema),
         };
         let read = StatRead {
-            frame: Arc::clone(&self.frame),
-            streams: Arc::new(Group::of(&[stream])),
-            range,
-            cuts: Cuts::Every {
-                origin: self.origin,
-                width: self.width,
-            },
-            grouping: Grouping::PerStream,
+            ranges: accepted_times(filters)?.windows(&cuts).ranges(),
+            cuts,
             columns: project(&StatColumn::OF_WINDOWS, projection),
             schema,
+            ..StatRead::of(frame, &[stream])
         };
         Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
-    }
-}
-
-/// The range of the windows whose *starts* lie between `first` and `last`, both inside: whole windows, because a condition on
-/// the start never changes what is in a window.
-fn whole_windows(
-    (first, last): (Timestamp, Timestamp),
-    origin: i64,
-    width: u64,
-) -> Option<TimeRange> {
-    let (origin, width) = (i128::from(origin), i128::from(width));
-    let floor = |time: i128| origin + (time - origin).div_euclid(width) * width;
-    let first = floor(i128::from(first) + width - 1);
-    let end = floor(i128::from(last)) + width;
-    let (min, max) = (
-        i128::from(TimeRange::ALL.start),
-        i128::from(TimeRange::ALL.end),
-    );
-    let range = TimeRange::new(first.clamp(min, max) as i64, end.clamp(min, max) as i64);
-    (!range.is_empty()).then_some(range)
-}
-
-#[cfg(test)]
-mod tests {
-    use datafusion::common::ScalarValue;
-    use datafusion::logical_expr::{col, lit};
-
-    use super::*;
-    use crate::model::time::{MAX_TIME, MIN_TIME};
-
-    fn windows(starts: &Expr, origin: i64, width: u64) -> Option<TimeRange> {
-        let starts = time_set(starts, &is_time_column).expect("understood");
-        let interval = starts.interval().expect("one interval");
-        interval.and_then(|interval| whole_windows(interval, origin, width))
-    }
-
-    fn ns(time: i64) -> Expr {
-        lit(ScalarValue::TimestampNanosecond(
-            Some(time),
-            Some("UTC".into()),
-        ))
-    }
-
-    #[test]
-    fn conditions_choose_windows_by_their_start() {
-        let from = col("time").gt_eq(ns(11)).and(col("time").lt(ns(30)));
-        assert_eq!(
-            windows(&from, 0, 10),
-            Some(TimeRange::new(20, 30)),
-            "the window at 10 starts too early, the one at 30 too late"
-        );
-        let closed = col("time").between(ns(10), ns(30));
-        assert_eq!(windows(&closed, 0, 10), Some(TimeRange::new(10, 40)));
-        let between = col("time").between(ns(11), ns(19));
-        assert_eq!(windows(&between, 0, 10), None);
-        assert_eq!(windows(&between, 5, 10), Some(TimeRange::new(15, 25)));
-        assert_eq!(windows(&lit(false), 0, 10), None);
-    }
-
-    #[test]
-    fn everything_is_the_whole_domain() {
-        for (origin, width) in [(0, 1), (7, 1 << 40), (0, 1 << 63)] {
-            assert_eq!(
-                windows(&lit(true), origin, width),
-                Some(TimeRange::new(MIN_TIME, MAX_TIME))
-            );
-        }
     }
 }

@@ -577,13 +577,11 @@ async fn holds_version(engine: &dyn Backend, id: StreamId, version: u64, rows: &
             let window = cuts.window_of(time).expect("cuts cover all of time");
             windows.entry(window.start).or_default().push(value);
         }
-        let query = StatQuery {
-            streams: vec![read(id, version)],
-            range: TimeRange::new(MIN_TIME + 1, TimeRange::ALL.end),
+        let query = StatQuery::new(
+            vec![read(id, version)],
+            TimeRange::new(MIN_TIME + 1, TimeRange::ALL.end),
             cuts,
-            limit: None,
-            snapshot: Snapshot::Latest,
-        };
+        );
         let batches: Vec<_> = engine.stats(query).try_collect().await.expect(&what);
         let found: Vec<(i64, Stat)> = batches
             .into_iter()
@@ -1025,14 +1023,15 @@ async fn use_all(location: &str) {
                 let _ = points(&*engine, id, version).await;
             }
             let query = StatQuery {
-                streams: vec![StreamRead::latest(id)],
-                range: TimeRange::ALL,
-                cuts: Cuts::Every {
-                    origin: 0,
-                    width: 77 * SECOND as u64,
-                },
                 limit: Some(1000),
-                snapshot: Snapshot::Latest,
+                ..StatQuery::new(
+                    vec![StreamRead::latest(id)],
+                    TimeRange::ALL,
+                    Cuts::Every {
+                        origin: 0,
+                        width: 77 * SECOND as u64,
+                    },
+                )
             };
             let _ = engine.stats(query).try_collect::<Vec<_>>().await;
         }

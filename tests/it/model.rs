@@ -11,7 +11,7 @@ use btrdb_flight::model::time::{MAX_POINT_TIME, MAX_TIME, MIN_TIME};
 use btrdb_flight::model::{
     ChangesQuery, Cuts, Direction, InsertOptions, MergePolicy, MultiQuery, NearestQuery, Point,
     PointQuery, Snapshot, StatQuery, StreamDescriptor, StreamId, StreamRead, Tags, TimeRange,
-    Version, Write,
+    ValueBounds, Version, Write,
 };
 use futures::TryStreamExt;
 use rand::rngs::StdRng;
@@ -159,6 +159,23 @@ impl Shape {
         let (a, b) = (self.time(rng, clock), self.time(rng, clock));
         let start = a.min(b).min(MAX_TIME - 1);
         TimeRange::new(start, a.max(b).max(start + 1))
+    }
+
+    /// Some ranges, ascending and disjoint; some touch.
+    fn ranges(self, rng: &mut StdRng, clock: i64) -> Vec<TimeRange> {
+        let mut ranges: Vec<TimeRange> = vec![self.range(rng, clock)];
+        for _ in 0..*[0, 0, 1, 6].choose(rng).expect("not empty") {
+            let last = ranges[ranges.len() - 1];
+            let next = self.range(rng, clock);
+            if next.start >= last.end {
+                ranges.push(next);
+            } else if rng.random_bool(0.5) && next.end > last.end {
+                ranges.push(TimeRange::new(last.end, next.end));
+            } else if next.end <= ranges[0].start {
+                ranges.insert(0, next);
+            }
+        }
+        ranges
     }
 }
 
@@ -340,13 +357,7 @@ async fn check_points(
     rng: &mut StdRng,
 ) {
     let (index, stream, snapshot) = pick(model, rng);
-    let mut ranges = vec![shape.range(rng, clock)];
-    if rng.random_bool(0.3) {
-        let next = shape.range(rng, clock);
-        if next.start >= ranges[0].end {
-            ranges.push(next);
-        }
-    }
+    let ranges = shape.ranges(rng, clock);
     let direction = if rng.random_bool(0.5) {
         Direction::Forward
     } else {
@@ -361,22 +372,42 @@ async fn check_points(
     if direction == Direction::Backward {
         expected.reverse();
     }
-    expected.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
     let batch_rows = *[1, 7, 1000, 65536].choose(rng).expect("not empty");
+    let bounds = rng.random_bool(0.4).then(|| {
+        let low = rng.random_range(-120.0..120.0);
+        (low, low + *[0.0, 1.0, 50.0].choose(rng).expect("not empty"))
+    });
     let query = PointQuery {
-        streams: vec![stream],
         ranges: ranges.clone(),
         direction,
         limit,
         snapshot,
         batch_rows,
+        values: bounds.map(|(low, high)| Arc::new(ValueBounds::new(low, high))),
+        ..PointQuery::new(vec![stream], TimeRange::ALL)
     };
-    let found = read(engine, query).await;
+    let mut found = read(engine, query).await;
+    let most = limit.map_or(usize::MAX, |limit| limit as usize);
+    if let Some((low, high)) = bounds {
+        assert!(found.len() <= most, "{} points of {most}", found.len());
+        let is_cut = found.len() == most;
+        let mut rest = expected.iter();
+        let in_order = found.iter().all(|a| rest.any(|b| same(a, b)));
+        assert!(in_order, "version {index}, {ranges:?} {direction:?}");
+        let is_inside = |point: &Point| (low..=high).contains(&point.value);
+        found.retain(is_inside);
+        expected.retain(is_inside);
+        if is_cut {
+            expected.truncate(found.len());
+        }
+    } else {
+        expected.truncate(most);
+    }
     let equal =
         found.len() == expected.len() && found.iter().zip(&expected).all(|(a, b)| same(a, b));
     assert!(
         equal,
-        "version {index}, {ranges:?} {direction:?} {limit:?}: {} points for {}",
+        "version {index}, {ranges:?} {direction:?} {limit:?} {bounds:?}: {} points for {}",
         found.len(),
         expected.len()
     );
@@ -390,10 +421,11 @@ async fn check_stats(
     rng: &mut StdRng,
 ) {
     let (index, stream, snapshot) = pick(model, rng);
-    let range = shape.range(rng, clock);
+    let ranges = shape.ranges(rng, clock);
+    let (first, last) = (ranges[0], ranges[ranges.len() - 1]);
     let points = &model.versions[index];
     let cuts = match rng.random_range(0..3) {
-        0 => Cuts::whole(range),
+        0 => Cuts::whole(TimeRange::new(first.start, last.end)),
         1 => {
             let mut at: Vec<i64> = (0..rng.random_range(2..20))
                 .map(|_| shape.time(rng, clock))
@@ -420,11 +452,12 @@ async fn check_stats(
             }
         }
     };
-    if cuts.check(range).is_err() {
+    if cuts.check(first).is_err() {
         return;
     }
     let mut expected: Vec<(i64, Vec<f64>)> = Vec::new();
-    for point in points.iter().filter(|point| range.contains(point.time)) {
+    let is_inside = |point: &&Point| ranges.iter().any(|range| range.contains(point.time));
+    for point in points.iter().filter(is_inside) {
         let Some(window) = cuts.window_of(point.time) else {
             continue;
         };
@@ -436,11 +469,10 @@ async fn check_stats(
     let limit = rng.random_bool(0.2).then(|| rng.random_range(0..10));
     expected.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
     let query = StatQuery {
-        streams: vec![stream],
-        range,
-        cuts: cuts.clone(),
+        ranges: ranges.clone(),
         limit,
         snapshot,
+        ..StatQuery::new(vec![stream], TimeRange::ALL, cuts.clone())
     };
     let batches: Vec<_> = engine.stats(query).try_collect().await.expect("readable");
     let found: Vec<_> = batches
@@ -451,11 +483,11 @@ async fn check_stats(
     let expected_starts: Vec<i64> = expected.iter().map(|(start, _)| *start).collect();
     assert_eq!(
         starts, expected_starts,
-        "version {index}, {cuts:?} in {range:?}"
+        "version {index}, {cuts:?} in {ranges:?}"
     );
     for ((_, stat), (start, values)) in found.iter().zip(&expected) {
         let what = format!(
-            "version {index}, {cuts:?} in {range:?}, window {start}, {} values",
+            "version {index}, {cuts:?} in {ranges:?}, window {start}, {} values",
             values.len()
         );
         let n = values.len() as f64;
@@ -522,10 +554,8 @@ async fn check_nearest(
         Direction::Backward => points.iter().rev().find(|point| point.time < time),
     };
     let query = NearestQuery {
-        streams: vec![stream],
-        time,
-        direction,
         snapshot,
+        ..NearestQuery::new(vec![stream], time, direction)
     };
     let (version, found) = engine.nearest(query).await.expect("readable").remove(0);
     assert_eq!(version.0, Version::CREATED.0 + index as u64);
@@ -642,12 +672,7 @@ async fn check_snapping(
         version: Some(Version(Version::CREATED.0 + index as u64)),
     };
     let streams = vec![stream(first), stream(second)];
-    let query = MultiQuery {
-        streams,
-        range,
-        snap_period: period,
-        snapshot: Snapshot::Latest,
-    };
+    let query = MultiQuery::new(streams, range, period);
     let batches: Vec<_> = engine
         .multi_values(query)
         .try_collect()

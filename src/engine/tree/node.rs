@@ -21,6 +21,12 @@ pub(crate) enum Link {
     Leaf(LeafRef),
 }
 
+impl Link {
+    pub(crate) fn is_leaf(&self) -> bool {
+        matches!(self, Self::Leaf(_) | Self::Held(Node::Leaf(_)))
+    }
+}
+
 /// A node in hand.
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
@@ -192,6 +198,14 @@ impl Piece {
 
     pub(crate) fn values(&self) -> &[f64] {
         &self.chunk.values[self.rows.clone()]
+    }
+
+    /// From its first point to its last; empty if it has none.
+    pub(crate) fn range(&self) -> TimeRange {
+        match self.times() {
+            [] => TimeRange::new(0, 0),
+            times => TimeRange::new(times[0], times[times.len() - 1] + 1),
+        }
     }
 
     /// These rows of it, counted from its own first.

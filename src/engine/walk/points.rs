@@ -1,15 +1,20 @@
 //! Raw points in either direction, with a limit.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use arrow::buffer::ScalarBuffer;
 
 use crate::engine::history::View;
 use crate::engine::tree::{Inner, Link, Node, Piece};
-use crate::model::{Direction, TimeRange};
+use crate::model::{Direction, PointQuery, TimeRange, ValueBounds};
 
 /// Nodes asked for at once. With leaves of 129 points, as 30 Hz has them, this is a batch's worth.
 const LOOKAHEAD_NODES: usize = 512;
+
+/// Leaves asked for at once where only some values are of use: few, because what they hold may narrow which ones. Twice as many
+/// each time that it does not.
+const CAREFUL_LEAVES: usize = 8;
 
 /// Points after which no more nodes are asked for at once.
 const LOOKAHEAD_POINTS: u64 = 128 * 1024;
@@ -34,6 +39,18 @@ pub(crate) struct PointWalk {
     ready_points: usize,
     /// Points that may still be found.
     remaining: u64,
+    values: Option<Wanted>,
+}
+
+/// Which values are of use, and how far ahead of them the walk goes.
+struct Wanted {
+    bounds: Arc<ValueBounds>,
+    /// As they were when nodes were last asked for.
+    last: (f64, f64),
+    /// To be asked for at once.
+    leaves: usize,
+    /// Whether points were handed out since.
+    has_told: bool,
 }
 
 enum Item {
@@ -41,42 +58,50 @@ enum Item {
     Pending {
         link: Link,
         points: u64,
+        /// The least and the greatest value beneath.
+        extremes: (f64, f64),
     },
     Found(Piece),
 }
 
 impl PointWalk {
-    /// `ranges` are ascending and disjoint.
-    pub(crate) fn new(
-        view: View,
-        mut ranges: Vec<TimeRange>,
-        direction: Direction,
-        limit: Option<u64>,
-    ) -> Self {
-        if direction == Direction::Forward {
+    /// What a query, whose ranges have been checked, asks of one view.
+    pub(crate) fn new(view: View, query: &PointQuery) -> Self {
+        let mut ranges = query.ranges.clone();
+        if query.direction == Direction::Forward {
             ranges.reverse();
         }
         Self {
             view,
-            direction,
+            direction: query.direction,
             ranges,
             range: TimeRange::new(0, 0),
             frontier: VecDeque::new(),
             runs: None,
             ready: VecDeque::new(),
             ready_points: 0,
-            remaining: limit.unwrap_or(u64::MAX),
+            remaining: query.limit.unwrap_or(u64::MAX),
+            values: query.values.as_ref().map(|bounds| Wanted {
+                bounds: Arc::clone(bounds),
+                last: bounds.get(),
+                leaves: CAREFUL_LEAVES,
+                has_told: false,
+            }),
         }
     }
 
-    /// Up to `rows` points in final order, fewer only if more need nodes or there are no more.
+    /// Up to `rows` points in final order, fewer only if more need nodes or there are no more. Where only some values are of
+    /// use, whatever there is: the reader may learn from it.
     ///
     /// After none, ask for [`wants`](Self::wants): if that is empty too, the walk is over.
     pub(crate) fn next(&mut self, rows: usize) -> Option<(ScalarBuffer<i64>, ScalarBuffer<f64>)> {
-        if self.ready_points < rows && !self.is_exhausted() {
+        if self.ready_points < rows && !self.is_exhausted() && self.values.is_none() {
             return None;
         }
         let first = self.ready.front()?;
+        if let Some(wanted) = &mut self.values {
+            wanted.has_told = true;
+        }
         let batch =
             if self.direction == Direction::Forward && first.len() >= SLICE_POINTS_MIN.min(rows) {
                 let taken = first.slice(0..first.len().min(rows));
@@ -91,8 +116,15 @@ impl PointWalk {
         Some(batch)
     }
 
+    /// Whether the walk looks as far ahead as it ever does.
+    pub(crate) fn is_at_full_speed(&self) -> bool {
+        let full = |wanted: &Wanted| wanted.leaves == LOOKAHEAD_NODES;
+        self.values.as_ref().is_none_or(full)
+    }
+
     /// The links whose nodes the walk needs next.
     pub(crate) fn wants(&mut self) -> Vec<Link> {
+        let leaves_max = self.narrow();
         while self.frontier.is_empty() && self.runs.is_none() && self.remaining > 0 {
             let Some(range) = self.ranges.pop() else {
                 break;
@@ -100,17 +132,19 @@ impl PointWalk {
             self.begin(range);
         }
         let mut links = Vec::new();
-        let mut points = 0;
+        let (mut leaves, mut points) = (0, 0);
         let enough = LOOKAHEAD_POINTS.min(self.remaining);
         for item in &self.frontier {
             if let Item::Pending {
                 link,
                 points: known,
+                ..
             } = item
             {
                 links.push(link.clone());
                 points += known;
-                if links.len() == LOOKAHEAD_NODES || points >= enough {
+                leaves += usize::from(link.is_leaf());
+                if links.len() == LOOKAHEAD_NODES || leaves == leaves_max || points >= enough {
                     break;
                 }
             }
@@ -125,7 +159,11 @@ impl PointWalk {
             while let Some(Item::Found(_)) = self.frontier.front() {
                 head.extend(self.frontier.pop_front());
             }
-            self.frontier.pop_front();
+            if let Some(item) = self.frontier.pop_front()
+                && self.excludes(&item)
+            {
+                continue;
+            }
             match node {
                 Node::Leaf(leaf) => head.push(Item::Found(leaf.clip(self.tree_range()))),
                 Node::Inner(inner) => self.expand(&inner, &mut head),
@@ -149,14 +187,55 @@ impl PointWalk {
     fn begin(&mut self, range: TimeRange) {
         self.range = range;
         let runs = self.view.runs.as_ref().map(|runs| runs.clip(range));
-        self.runs = runs.filter(|runs| runs.len() > 0);
-        self.frontier.extend(
-            self.view
-                .root
-                .clone()
-                .map(|link| Item::Pending { link, points: 0 }),
-        );
+        self.runs = runs.filter(|runs| runs.len() > 0 && !self.excludes_all(runs));
+        let total = self.view.total;
+        let root = self.view.root.clone().map(|link| Item::Pending {
+            link,
+            points: 0,
+            extremes: total.map_or((f64::NEG_INFINITY, f64::INFINITY), |stat| {
+                (stat.min, stat.max)
+            }),
+        });
+        self.frontier
+            .extend(root.filter(|root| !self.excludes(root)));
         self.drain();
+    }
+
+    /// Whether the item is known to hold nothing of use.
+    fn excludes(&self, item: &Item) -> bool {
+        match (&self.values, item) {
+            (Some(wanted), Item::Pending { extremes, .. }) => {
+                wanted.bounds.excludes(extremes.0, extremes.1)
+            }
+            _ => false,
+        }
+    }
+
+    fn excludes_all(&self, piece: &Piece) -> bool {
+        let excludes = |wanted: &Wanted| -> bool {
+            piece
+                .values()
+                .iter()
+                .all(|&value| wanted.bounds.excludes(value, value))
+        };
+        self.values.as_ref().is_some_and(excludes)
+    }
+
+    /// Forgets what the bounds exclude by now; answers how many leaves to ask for.
+    fn narrow(&mut self) -> usize {
+        let Some(wanted) = &mut self.values else {
+            return LOOKAHEAD_NODES;
+        };
+        let (moved, leaves) = (wanted.look(), wanted.leaves);
+        if moved {
+            let mut frontier = std::mem::take(&mut self.frontier);
+            frontier.retain(|item| !self.excludes(item));
+            self.frontier = frontier;
+            let runs = self.runs.take();
+            self.runs = runs.filter(|runs| !self.excludes_all(runs));
+            self.drain();
+        }
+        leaves
     }
 
     fn expand(&self, inner: &Inner, frontier: &mut Vec<Item>) {
@@ -168,8 +247,14 @@ impl PointWalk {
             } else {
                 0
             };
-            Some(Item::Pending { link, points })
+            let extremes = (slot.stat.min, slot.stat.max);
+            Some(Item::Pending {
+                link,
+                points,
+                extremes,
+            })
         });
+        let pending = pending.filter(|item| !self.excludes(item));
         let first = frontier.len();
         frontier.extend(pending);
         if self.direction == Direction::Backward {
@@ -306,5 +391,21 @@ impl PointWalk {
         }
         self.consume(times.len());
         (times.into(), values.into())
+    }
+}
+
+impl Wanted {
+    /// Answers whether the bounds have moved, and decides how far ahead to look.
+    fn look(&mut self) -> bool {
+        let bounds = self.bounds.get();
+        let moved = bounds != self.last;
+        if moved {
+            self.leaves = CAREFUL_LEAVES;
+        } else if self.has_told {
+            self.leaves = (2 * self.leaves).min(LOOKAHEAD_NODES);
+        }
+        self.last = bounds;
+        self.has_told = false;
+        moved
     }
 }

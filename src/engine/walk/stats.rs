@@ -1,10 +1,11 @@
 //! Statistics between cut points: the one primitive behind windows, aligned windows, time buckets and whole ranges.
 //!
-//! The frontier holds the rest of the range in order of time. A slot that lies inside one window is folded from its
-//! statistics; one that a cut, or the end of the range, divides is looked into. Windows therefore cost their boundaries, not
+//! The frontier holds the rest of the tree in order of time. A slot that lies inside one window is folded from its
+//! statistics; one that a cut, or the end of a range, divides is looked into. Windows therefore cost their boundaries, not
 //! their points.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::engine::history::View;
 use crate::engine::tree::{Inner, Link, Node, Piece, Span};
@@ -17,8 +18,10 @@ const LOOKAHEAD_NODES: usize = 1024;
 /// The statistics of a view's windows, ascending; windows without points are absent.
 pub(crate) struct StatWalk {
     cuts: Cuts,
-    /// Of the tree: the range asked for, up to the view's cut.
-    range: TimeRange,
+    /// Those asked for, as far as they lie in windows: ascending and disjoint.
+    ranges: Arc<[TimeRange]>,
+    /// The view's: points of the tree from here on do not count.
+    cut: i64,
     frontier: VecDeque<Item>,
     runs: Option<Piece>,
     /// The window being filled; none before the first.
@@ -36,28 +39,23 @@ enum Item {
 }
 
 impl StatWalk {
-    /// `cuts` have been checked against `range`.
-    pub(crate) fn new(view: View, cuts: Cuts, range: TimeRange) -> Self {
-        let range = cuts.clip(range);
-        let runs = view
-            .runs
-            .as_ref()
-            .map(|runs| runs.clip(range))
-            .filter(|runs| runs.len() > 0);
-        let tree_range = TimeRange::new(range.start, range.end.min(view.cut));
+    /// `cuts` have been checked against `ranges`, which are clipped to them, ascending and disjoint.
+    pub(crate) fn new(view: View, cuts: Cuts, ranges: Arc<[TimeRange]>) -> Self {
         let mut walk = Self {
             cuts,
-            range: tree_range,
+            ranges,
+            cut: view.cut,
             frontier: VecDeque::new(),
-            runs,
+            runs: view.runs,
             open: None,
             ready: VecDeque::new(),
             done: false,
         };
-        if let Some(root) = view.root.filter(|_| !tree_range.is_empty()) {
-            let all = Span::ROOT.range();
+        let all = Span::ROOT.range();
+        if let (Some(root), [first, ..]) = (view.root, walk.ranges_in(all)) {
+            let covered = walk.before_cut(*first).covers(all);
             let window = walk.cuts.window_of(all.start);
-            let whole = window.filter(|window| all.end <= window.end && tree_range.covers(all));
+            let whole = window.filter(|window| covered && all.end <= window.end);
             walk.frontier.push_back(match (whole, view.total) {
                 (Some(window), Some(stat)) if stat.count > 0 => Item::Folded { window, stat },
                 _ => Item::Pending(root),
@@ -107,48 +105,68 @@ impl StatWalk {
     /// Folds the slots that lie in one window together, and leaves those that a cut divides to be looked into.
     fn expand(&self, inner: &Inner, frontier: &mut Vec<Item>) {
         let span = inner.span;
-        let range = self.range.intersect(span.range());
-        if range.is_empty() {
-            return;
-        }
-        let (mut number, last) = (span.slot_of(range.start), span.slot_of(range.end - 1));
-        while number <= last {
-            let slot = span.child(number).range();
-            let window = self.cuts.window_of(slot.start);
-            // How many slots from here on lie whole in the window and in the range.
-            let end = window.map_or(slot.start, |window| window.end.min(self.range.end));
-            let whole = if slot.start >= self.range.start && slot.end <= end {
-                ((end - slot.start) >> span.slot_exponent()) as usize
-            } else {
-                0
-            };
-            match window.filter(|_| whole > 0) {
-                Some(window) => {
-                    let behind = (number + whole).min(last + 1);
-                    let linked = inner.run_from(number, behind).iter();
-                    let stat = Stat::fold(linked.map(|slot| &slot.stat));
-                    if stat.count > 0 {
-                        frontier.push(Item::Folded { window, stat });
+        let mut number = 0;
+        for &range in self.ranges_in(span.range()) {
+            let range = self.before_cut(range);
+            let within = range.intersect(span.range());
+            if within.is_empty() {
+                return;
+            }
+            // Two ranges may reach into one slot, which is looked into once.
+            number = number.max(span.slot_of(within.start));
+            let last = span.slot_of(within.end - 1);
+            while number <= last {
+                let slot = span.child(number).range();
+                let window = self.cuts.window_of(slot.start);
+                // How many slots from here on lie whole in the window and in the range.
+                let end = window.map_or(slot.start, |window| window.end.min(range.end));
+                let whole = if slot.start >= range.start && slot.end <= end {
+                    ((end - slot.start) >> span.slot_exponent()) as usize
+                } else {
+                    0
+                };
+                match window.filter(|_| whole > 0) {
+                    Some(window) => {
+                        let behind = (number + whole).min(last + 1);
+                        let linked = inner.run_from(number, behind).iter();
+                        let stat = Stat::fold(linked.map(|slot| &slot.stat));
+                        if stat.count > 0 {
+                            frontier.push(Item::Folded { window, stat });
+                        }
+                        number = behind;
                     }
-                    number = behind;
-                }
-                None => {
-                    let link = inner.slot(number).and_then(|slot| slot.link.as_ref());
-                    frontier.extend(link.cloned().map(Item::Pending));
-                    number += 1;
+                    None => {
+                        let link = inner.slot(number).and_then(|slot| slot.link.as_ref());
+                        frontier.extend(link.cloned().map(Item::Pending));
+                        number += 1;
+                    }
                 }
             }
         }
     }
 
     fn fold_leaf(&self, leaf: &Piece, frontier: &mut Vec<Item>) {
-        let leaf = leaf.clip(self.range);
-        for_each_window(&self.cuts, &leaf, |window, values| {
-            frontier.push(Item::Folded {
-                window,
-                stat: Stat::of(values),
+        for &range in self.ranges_in(leaf.range()) {
+            let leaf = leaf.clip(self.before_cut(range));
+            for_each_window(&self.cuts, &leaf, |window, values| {
+                frontier.push(Item::Folded {
+                    window,
+                    stat: Stat::of(values),
+                });
             });
-        });
+        }
+    }
+
+    /// The ranges that reach into `span`.
+    fn ranges_in(&self, span: TimeRange) -> &[TimeRange] {
+        let first = self.ranges.partition_point(|range| range.end <= span.start);
+        let rest = &self.ranges[first..];
+        &rest[..rest.partition_point(|range| range.start < span.end)]
+    }
+
+    /// The part of a range whose points of the tree count.
+    fn before_cut(&self, range: TimeRange) -> TimeRange {
+        TimeRange::new(range.start, range.end.min(self.cut))
     }
 
     /// Folds what is certain from the front of the frontier into windows.
@@ -188,15 +206,22 @@ impl StatWalk {
     /// Adds run points, none of which lies before the open window.
     fn add_runs(&mut self, runs: &Piece) {
         let mut open = self.open.take();
-        let ready = &mut self.ready;
-        for_each_window(&self.cuts, runs, |window, values| match &mut open {
-            Some((current, total)) if *current == window => total.merge(&Stat::of(values)),
-            _ => {
-                if let Some((complete, stat)) = open.replace((window, Stat::of(values))) {
-                    ready.push_back((complete.start, stat));
-                }
-            }
-        });
+        let mut ready = std::mem::take(&mut self.ready);
+        for &range in self.ranges_in(runs.range()) {
+            for_each_window(
+                &self.cuts,
+                &runs.clip(range),
+                |window, values| match &mut open {
+                    Some((current, total)) if *current == window => total.merge(&Stat::of(values)),
+                    _ => {
+                        if let Some((complete, stat)) = open.replace((window, Stat::of(values))) {
+                            ready.push_back((complete.start, stat));
+                        }
+                    }
+                },
+            );
+        }
+        self.ready = ready;
         self.open = open;
     }
 

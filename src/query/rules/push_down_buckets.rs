@@ -6,7 +6,8 @@
 //!     TableScan(a stream, raw_values(), points)
 //! ```
 //!
-//! The keys are `date_bin`, `date_trunc`, and over `points` what tells streams apart.
+//! The keys are `date_bin`, `date_trunc`, the date, and over `points` whatever can be told of a stream. Without a window among
+//! them the first and last value, and the least and greatest time, come from the nearest points.
 //!
 //! A table scan and no extension node: limits and projections go into a scan for nothing. First of all rules, so that the rest
 //! of planning sees two nodes, where the plan would otherwise be split, repartitioned and sorted. All of an aggregate goes down
@@ -14,13 +15,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
-use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, TableReference};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::catalog::default_table_source::provider_as_source;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, TableReference};
 use datafusion::error::Result;
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::functions_aggregate::first_last::{first_value_udaf, last_value_udaf};
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::functions_aggregate::stddev::{stddev_pop_udaf, stddev_udaf};
 use datafusion::functions_aggregate::sum::sum_udaf;
@@ -28,19 +30,21 @@ use datafusion::functions_aggregate::variance::{var_pop_udaf, var_samp_udaf};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection};
+use datafusion::logical_expr::{
+    Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection, cast,
+};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::grid::grid;
+use super::beneath::Beneath;
 use crate::model::{Cuts, TimeRange};
 use crate::query::buckets::{BucketsTable, Source};
-use crate::query::filter::time_set_of_all;
-use crate::query::points::Label;
+use crate::query::filter::{TimeSet, time_set};
+use crate::query::grid::{DAY, grid};
 use crate::query::selection::is_about_streams;
 use crate::query::session::Frame;
 use crate::query::stats::StatColumn;
-use crate::query::table::{PointsTable, StreamTable, is_time_column};
+use crate::query::table::{NamedStream, PointsTable, StreamTable, is_time_column};
 
 /// Turns aggregates of points into reads of statistics.
 #[derive(Debug)]
@@ -71,188 +75,174 @@ impl OptimizerRule for PushDownBuckets {
 }
 
 fn push_down(aggregate: &Aggregate, config: &dyn OptimizerConfig) -> Result<Option<LogicalPlan>> {
-    let Some(scan) = Beneath::of(aggregate)? else {
+    let Some(beneath) = Beneath::of(&aggregate.input)? else {
+        return Ok(None);
+    };
+    let Some((frame, stream)) = source(&beneath) else {
         return Ok(None);
     };
     let simplifier = ExprSimplifier::new(
         SimplifyContext::builder()
-            .with_schema(Arc::clone(&scan.schema))
+            .with_schema(Arc::clone(&beneath.schema))
             .with_config_options(config.options())
             .with_query_execution_start_time(config.query_execution_start_time())
             .build(),
     );
-    let simplify = |expr: &Expr| simplifier.simplify(expr.clone());
+    let see = |expr: &Expr| simplifier.simplify(beneath.see(expr, aggregate.input.schema())?);
 
-    let predicates = scan
-        .predicates
-        .iter()
-        .map(simplify)
-        .collect::<Result<Vec<_>>>()?;
-    let Some((source, range)) = scan.source(&predicates) else {
-        return Ok(None);
-    };
-    let mut grid = None;
-    let mut columns = Vec::with_capacity(aggregate.schema.fields().len());
-    for expr in &scan.groups {
-        let column = match key(&simplify(expr)?, range) {
-            Some(Key::Label(label)) if matches!(source, Source::Streams(_)) => {
-                StatColumn::Label(label)
+    let (mut about_streams, mut times) = (Vec::new(), TimeSet::all());
+    for predicate in &beneath.predicates {
+        let predicate = simplifier.simplify(predicate.clone())?;
+        for predicate in split_conjunction(&predicate) {
+            if stream.is_none() && is_about_streams(predicate) {
+                about_streams.push(predicate.clone());
+            } else if let Some(set) = time_set(predicate, &is_time_column) {
+                times = times.intersect(&set);
+            } else {
+                return Ok(None);
             }
+        }
+    }
+    let ranges = times.ranges();
+    let reach = match ranges.as_slice() {
+        [] => TimeRange::new(0, 1),
+        [first, ..] => TimeRange::new(first.start, ranges[ranges.len() - 1].end),
+    };
+    let (mut grid, mut keys) = (None, Vec::new());
+    let mut columns = Vec::with_capacity(aggregate.schema.fields().len());
+    for (expr, field) in aggregate.group_expr.iter().zip(aggregate.schema.fields()) {
+        columns.push(match key(see(expr)?, reach) {
             Some(Key::Grid(cuts)) if grid.is_none() => {
                 grid = Some(cuts);
                 StatColumn::Start
             }
+            Some(Key::Streams(key)) if stream.is_none() && !field.data_type().is_nested() => {
+                keys.push(key);
+                StatColumn::Key(keys.len() - 1)
+            }
             _ => return Ok(None),
-        };
-        columns.push(column);
+        });
     }
-    for expr in &scan.aggregates {
-        match answer(expr) {
+    for expr in &aggregate.aggr_expr {
+        match answer(expr, &see)? {
+            // What statistics of windows do not tell.
+            Some(column) if column.is_extreme() && grid.is_some() => return Ok(None),
             Some(column) => columns.push(column),
             None => return Ok(None),
         }
     }
-    replace(aggregate, scan.frame, source, range, grid, columns)
+    let table = Buckets {
+        frame,
+        source: match stream {
+            Some(stream) => Source::Stream(stream),
+            None => Source::Streams(about_streams),
+        },
+        ranges,
+        grid,
+        keys,
+        columns,
+    };
+    replace(aggregate, table)
 }
 
-/// The aggregate's expressions and all predicates below it, rewritten to the columns of the table at the bottom.
-struct Beneath {
-    frame: Arc<Frame>,
-    table: Arc<dyn datafusion::catalog::TableProvider>,
-    schema: Arc<DFSchema>,
-    groups: Vec<Expr>,
-    aggregates: Vec<Expr>,
-    predicates: Vec<Expr>,
-}
-
-impl Beneath {
-    /// Walks down from `aggregate` as long as nothing but names, columns and predicates is in between.
-    fn of(aggregate: &Aggregate) -> Result<Option<Self>> {
-        let mut groups = aggregate.group_expr.clone();
-        let mut aggregates = aggregate.aggr_expr.clone();
-        let mut predicates = Vec::<Expr>::new();
-        let mut node = Arc::clone(&aggregate.input);
-        loop {
-            let below = match node.as_ref() {
-                LogicalPlan::SubqueryAlias(alias) => {
-                    let input = alias.input.schema();
-                    let columns = (0..input.fields().len())
-                        .map(|index| Expr::Column(Column::from(input.qualified_field(index))));
-                    let columns: Vec<Expr> = columns.collect();
-                    for exprs in [&mut groups, &mut aggregates, &mut predicates] {
-                        substitute(exprs, &alias.schema, &columns)?;
-                    }
-                    Arc::clone(&alias.input)
-                }
-                LogicalPlan::Projection(projection) => {
-                    if projection.expr.iter().any(Expr::is_volatile) {
-                        return Ok(None);
-                    }
-                    for exprs in [&mut groups, &mut aggregates, &mut predicates] {
-                        substitute(exprs, &projection.schema, &projection.expr)?;
-                    }
-                    Arc::clone(&projection.input)
-                }
-                LogicalPlan::Filter(filter) => {
-                    predicates.extend(split_conjunction(&filter.predicate).into_iter().cloned());
-                    Arc::clone(&filter.input)
-                }
-                LogicalPlan::TableScan(scan) if scan.fetch.is_none() => {
-                    predicates.extend(scan.filters.iter().cloned());
-                    let table = source_as_provider(&scan.source)?;
-                    let frame = if let Some(table) = table.downcast_ref::<StreamTable>() {
-                        Arc::clone(&table.frame)
-                    } else if let Some(table) = table.downcast_ref::<PointsTable>() {
-                        Arc::clone(&table.frame)
-                    } else {
-                        return Ok(None);
-                    };
-                    if !frame.pushdown {
-                        return Ok(None);
-                    }
-                    return Ok(Some(Self {
-                        frame,
-                        schema: Arc::clone(&scan.projected_schema),
-                        table,
-                        groups,
-                        aggregates,
-                        predicates,
-                    }));
-                }
-                _ => return Ok(None),
-            };
-            node = below;
-        }
-    }
-
-    /// Whose statistics, and of which range; none if a predicate asks for more than these two.
-    fn source(&self, predicates: &[Expr]) -> Option<(Source, Option<TimeRange>)> {
-        let (about_streams, about_time): (Vec<&Expr>, Vec<&Expr>) = predicates
-            .iter()
-            .flat_map(split_conjunction)
-            .partition(|predicate| is_about_streams(predicate));
-        let range = time_set_of_all(about_time, &is_time_column)?.single_range()?;
-        let source = match self.table.downcast_ref::<StreamTable>() {
-            Some(table) if about_streams.is_empty() => Source::Stream(table.stream.clone()),
-            Some(_) => return None,
-            None => Source::Streams(about_streams.into_iter().cloned().collect()),
-        };
-        Some((source, range))
-    }
-}
-
-/// Replaces columns of `schema` by what they are made of.
-fn substitute(exprs: &mut [Expr], schema: &DFSchema, sources: &[Expr]) -> Result<()> {
-    for expr in exprs {
-        let rewritten = std::mem::take(expr).transform(|inner| {
-            Ok(match &inner {
-                Expr::Column(column) => match schema.maybe_index_of_column(column) {
-                    Some(index) => Transformed::yes(sources[index].clone().unalias_nested().data),
-                    None => Transformed::no(inner),
-                },
-                _ => Transformed::no(inner),
-            })
-        })?;
-        *expr = rewritten.data;
-    }
-    Ok(())
+/// Whose points lie beneath: one stream's, or without one those of streams to be chosen; none if they are not ours to push.
+fn source(beneath: &Beneath) -> Option<(Arc<Frame>, Option<NamedStream>)> {
+    let (frame, stream) = match beneath.table.downcast_ref::<StreamTable>() {
+        Some(table) => (&table.frame, Some(table.stream.clone())),
+        None => (&beneath.table.downcast_ref::<PointsTable>()?.frame, None),
+    };
+    frame.pushdown.then(|| (Arc::clone(frame), stream))
 }
 
 /// What a GROUP BY expression groups by.
 enum Key {
-    Label(Label),
+    Streams(Expr),
     Grid(Cuts),
 }
 
-fn key(expr: &Expr, range: Option<TimeRange>) -> Option<Key> {
+/// `reach` is from the first to the last time there can be.
+fn key(expr: Expr, reach: TimeRange) -> Option<Key> {
     match expr {
-        Expr::Alias(alias) => key(&alias.expr, range),
-        Expr::Column(column) => Label::named(&column.name).map(Key::Label),
-        Expr::ScalarFunction(call) => grid(call, range).map(Key::Grid),
+        Expr::Alias(alias) => key(*alias.expr, reach),
+        expr if is_about_streams(&expr) => Some(Key::Streams(expr)),
+        Expr::ScalarFunction(call) => grid(&call, &is_time_column, reach).map(Key::Grid),
+        Expr::Cast(cast) => {
+            let step = match cast.field.data_type() {
+                DataType::Date32 => DAY,
+                DataType::Timestamp(TimeUnit::Nanosecond, _) => 1,
+                _ => return None,
+            };
+            if is_time_column(&cast.expr) && step > 1 {
+                return Some(Key::Grid(Cuts::Every {
+                    origin: 0,
+                    width: step as u64,
+                }));
+            }
+            // Two windows must not become one.
+            match key(*cast.expr, reach)? {
+                Key::Grid(cuts) if starts_on(&cuts, step) => Some(Key::Grid(cuts)),
+                _ => None,
+            }
+        }
         _ => None,
     }
 }
 
+/// Whether all windows of `cuts` start on whole multiples of `step`.
+fn starts_on(cuts: &Cuts, step: i64) -> bool {
+    match cuts {
+        Cuts::Every { origin, width } => origin % step == 0 && width % step as u64 == 0,
+        Cuts::At(cuts) => cuts.iter().all(|cut| cut % step == 0),
+    }
+}
+
 /// The statistic that an aggregate asks for.
-fn answer(expr: &Expr) -> Option<StatColumn> {
+fn answer(expr: &Expr, see: &dyn Fn(&Expr) -> Result<Expr>) -> Result<Option<StatColumn>> {
     let call = match expr {
-        Expr::Alias(alias) => return answer(&alias.expr),
+        Expr::Alias(alias) => return answer(&alias.expr, see),
         Expr::AggregateFunction(call) => call,
-        _ => return None,
+        _ => return Ok(None),
     };
     let AggregateFunction { func, params } = call;
-    let plain = !params.distinct
-        && params.filter.is_none()
-        && params.order_by.is_empty()
-        && params.null_treatment.is_none();
     let [argument] = params.args.as_slice() else {
-        return None;
+        return Ok(None);
     };
-    if !plain {
-        return None;
+    if params.distinct || params.filter.is_some() {
+        return Ok(None);
+    }
+    let argument = see(argument)?;
+    let is_value = matches!(&argument, Expr::Column(column) if column.name == "value");
+    let is_time = is_time_column(&argument);
+    let is_first = *func == first_value_udaf();
+    if is_first || *func == last_value_udaf() {
+        let [key] = params.order_by.as_slice() else {
+            return Ok(None);
+        };
+        if !is_time_column(&see(&key.expr)?) {
+            return Ok(None);
+        }
+        // No point has a NULL, so that it is all the same what becomes of them.
+        return Ok(match (is_first == key.asc, is_value, is_time) {
+            (true, true, _) => Some(StatColumn::FirstValue),
+            (true, _, true) => Some(StatColumn::FirstTime),
+            (false, true, _) => Some(StatColumn::LastValue),
+            (false, _, true) => Some(StatColumn::LastTime),
+            _ => None,
+        });
+    }
+    if !params.order_by.is_empty() || params.null_treatment.is_some() {
+        return Ok(None);
     }
     if *func == count_udaf() {
-        return never_null(argument).then_some(StatColumn::Count);
+        return Ok(never_null(&argument).then_some(StatColumn::Count));
+    }
+    if is_time {
+        let extremes = [
+            (min_udaf(), StatColumn::FirstTime),
+            (max_udaf(), StatColumn::LastTime),
+        ];
+        let found = extremes.into_iter().find(|(known, _)| func == known);
+        return Ok(found.map(|(_, column)| column));
     }
     let answers = [
         (min_udaf(), StatColumn::Min),
@@ -264,71 +254,76 @@ fn answer(expr: &Expr) -> Option<StatColumn> {
         (var_samp_udaf(), StatColumn::VarianceSample),
         (var_pop_udaf(), StatColumn::VariancePopulation),
     ];
-    let is_value = matches!(argument, Expr::Column(column) if column.name == "value");
-    answers
-        .into_iter()
-        .find(|(known, _)| is_value && func == known)
-        .map(|(_, column)| column)
+    let found = answers.into_iter().find(|(known, _)| is_value && func == known);
+    Ok(found.map(|(_, column)| column))
 }
 
-/// Whether counting `argument` is counting rows. No column of points has nulls.
+/// Whether counting `argument` is counting rows.
 fn never_null(argument: &Expr) -> bool {
     match argument {
         Expr::Literal(value, _) => !value.is_null(),
-        Expr::Column(_) => true,
+        // The only columns beside points that may be empty.
+        Expr::Column(column) => column.name != "earliest" && column.name != "latest",
         _ => false,
     }
 }
 
-/// The scan, under the very schema of the aggregate.
-fn replace(
-    aggregate: &Aggregate,
+/// The table to be, all but its schema.
+struct Buckets {
     frame: Arc<Frame>,
     source: Source,
-    range: Option<TimeRange>,
+    ranges: Vec<TimeRange>,
     grid: Option<Cuts>,
+    keys: Vec<Expr>,
     columns: Vec<StatColumn>,
-) -> Result<Option<LogicalPlan>> {
+}
+
+/// The scan, under the very schema of the aggregate.
+fn replace(aggregate: &Aggregate, buckets: Buckets) -> Result<Option<LogicalPlan>> {
     let outputs = aggregate.schema.fields();
-    let same_types = outputs.len() == columns.len()
-        && outputs
-            .iter()
-            .zip(&columns)
-            .all(|(field, column)| *field.data_type() == column.data_type());
-    if !same_types {
+    if outputs.len() != buckets.columns.len() {
         return Ok(None);
     }
-    // Names may repeat under different qualifiers, which a table's columns do not have.
-    let fields: Vec<Field> = outputs
-        .iter()
-        .enumerate()
-        .map(|(position, field)| {
-            let repeated = outputs[..position]
-                .iter()
-                .any(|other| other.name() == field.name());
-            let name = if repeated {
-                format!("{}:{position}", field.name())
-            } else {
-                field.name().clone()
-            };
-            Field::new(name, field.data_type().clone(), field.is_nullable())
-        })
-        .collect();
+    let mut fields = Vec::with_capacity(outputs.len());
+    for (position, (field, column)) in outputs.iter().zip(&buckets.columns).enumerate() {
+        // Names may repeat under different qualifiers, which a table's columns do not have.
+        let repeated = outputs[..position]
+            .iter()
+            .any(|other| other.name() == field.name());
+        let name = if repeated {
+            format!("{}:{position}", field.name())
+        } else {
+            field.name().clone()
+        };
+        let data_type = match column.data_type() {
+            Some(data_type) if *column == StatColumn::Start => data_type,
+            Some(data_type) if data_type == *field.data_type() => data_type,
+            Some(_) => return Ok(None),
+            None => field.data_type().clone(),
+        };
+        fields.push(Field::new(name, data_type, field.is_nullable()));
+    }
     let relation = TableReference::bare("buckets");
     let exprs = fields
         .iter()
         .zip(aggregate.schema.iter())
         .map(|(own, (qualifier, field))| {
-            Expr::Column(Column::new(Some(relation.clone()), own.name()))
-                .alias_qualified(qualifier.cloned(), field.name())
+            let column = Expr::Column(Column::new(Some(relation.clone()), own.name()));
+            let column = if own.data_type() == field.data_type() {
+                column
+            } else {
+                cast(column, field.data_type().clone())
+            };
+            column.alias_qualified(qualifier.cloned(), field.name())
         })
         .collect();
     let table = BucketsTable {
-        frame,
-        source,
-        range,
-        grid,
-        columns,
+        frame: buckets.frame,
+        source: buckets.source,
+        ranges: buckets.ranges,
+        grid: buckets.grid,
+        keys: buckets.keys,
+        columns: buckets.columns,
         schema: Arc::new(Schema::new(fields)),
     };
     let scan =

@@ -296,31 +296,15 @@ fn latest(streams: &[StreamId]) -> Vec<StreamRead> {
 }
 
 fn nearest_query(stream: StreamRead, time: i64, direction: Direction) -> NearestQuery {
-    NearestQuery {
-        streams: vec![stream],
-        time,
-        direction,
-        snapshot: Snapshot::Latest,
-    }
+    NearestQuery::new(vec![stream], time, direction)
 }
 
 fn stat_query(streams: Vec<StreamRead>, range: TimeRange, cuts: Cuts) -> StatQuery {
-    StatQuery {
-        streams,
-        range,
-        cuts,
-        limit: None,
-        snapshot: Snapshot::Latest,
-    }
+    StatQuery::new(streams, range, cuts)
 }
 
 fn multi_query(streams: Vec<StreamRead>, range: TimeRange, snap_period: u64) -> MultiQuery {
-    MultiQuery {
-        streams,
-        range,
-        snap_period,
-        snapshot: Snapshot::Latest,
-    }
+    MultiQuery::new(streams, range, snap_period)
 }
 
 fn rows_of(batch: &PointBatch) -> Vec<Row> {

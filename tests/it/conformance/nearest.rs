@@ -1,7 +1,7 @@
 //! The nearest point: forward from a time on, backward from before it.
 
 use btrdb_flight::model::time::{MAX_POINT_TIME, MAX_TIME, MIN_TIME};
-use btrdb_flight::model::{Direction, NearestQuery, Snapshot, StreamRead, TimeRange, Version};
+use btrdb_flight::model::{Direction, NearestQuery, StreamRead, TimeRange, Version};
 
 use super::{Subject, at, latest, nearest_query, ramp};
 
@@ -157,12 +157,7 @@ async fn many_streams_at_once(db: Subject) {
     let b = db.stream("c/b").await;
     let c = db.stream_of("c/c", &[(20, 2.0)]).await;
     db.write(c, &[(30, 3.0)]).await;
-    let query = NearestQuery {
-        streams: latest(&[c, b, a, c]),
-        time: 20,
-        direction: Backward,
-        snapshot: Snapshot::Latest,
-    };
+    let query = NearestQuery::new(latest(&[c, b, a, c]), 20, Backward);
     let answers = db.nearest(query).await.expect("nearest");
     let found: Vec<_> = answers
         .iter()

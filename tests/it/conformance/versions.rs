@@ -279,10 +279,8 @@ async fn every_read_honours_the_snapshot(db: Subject) {
     let rows = db.try_multi(multi).await.expect("multi_values");
     assert_eq!(rows.iter().map(|batch| batch.times.len()).sum::<usize>(), 1);
     let nearest = NearestQuery {
-        streams,
-        time: 5,
-        direction: Direction::Backward,
         snapshot,
+        ..NearestQuery::new(streams, 5, Direction::Backward)
     };
     let (version, point) = db.nearest(nearest).await.expect("nearest").remove(0);
     assert_eq!(
@@ -432,10 +430,8 @@ async fn assert_balanced(db: &Subject, streams: [StreamId; 2], snapshot: Snapsho
     let sum: f64 = columns.map(|column| column.value(0)).sum();
     assert_eq!(sum, Accounts::UNITS, "multi_values at {snapshot}");
     let nearest = NearestQuery {
-        streams: reads,
-        time: 0,
-        direction: Direction::Forward,
         snapshot,
+        ..NearestQuery::new(reads, 0, Direction::Forward)
     };
     let answers = db.nearest(nearest).await.expect("nearest");
     let sum: f64 = answers

@@ -397,12 +397,7 @@ async fn assert_refuses_all(sleeper: &mut Actor<'_>, ledger: &Ledger, is_open: b
 
 async fn reads_of_latest(engine: &Engine, id: StreamId) -> Vec<(&'static str, Result<()>)> {
     let read = StreamRead::latest(id);
-    let nearest = NearestQuery {
-        streams: vec![read],
-        time: 0,
-        direction: Direction::Forward,
-        snapshot: Snapshot::Latest,
-    };
+    let nearest = NearestQuery::new(vec![read], 0, Direction::Forward);
     let points = rows(engine, read, Snapshot::Latest).await;
     let whole = stats(engine, read, Cuts::whole(TimeRange::ALL)).await;
     let versions = engine.versions(&[id], Snapshot::Latest).await;

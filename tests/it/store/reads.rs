@@ -49,13 +49,7 @@ pub(crate) async fn stats(
     read: StreamRead,
     cuts: Cuts,
 ) -> Result<Vec<(i64, Stat)>> {
-    let query = StatQuery {
-        streams: vec![read],
-        range: TimeRange::ALL,
-        cuts,
-        limit: None,
-        snapshot: Snapshot::Latest,
-    };
+    let query = StatQuery::new(vec![read], TimeRange::ALL, cuts);
     let batches: Vec<_> = engine.stats(query).try_collect().await?;
     let windows = batches
         .iter()
