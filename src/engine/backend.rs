@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use super::fetch::Fetcher;
-use super::read::next_points;
+use super::read::{STREAMS_PER_TURN, next_points};
 use super::walk::ChangeWalk;
 use super::{Engine, join, read, subscribe};
 use crate::backend::Backend;
@@ -124,7 +124,10 @@ impl Backend for Engine {
             ..PointQuery::new(query.streams, range)
         };
         let mut nearest = Vec::with_capacity(points.streams.len());
-        for &read in &points.streams {
+        for (begun, &read) in points.streams.iter().enumerate() {
+            if begun % STREAMS_PER_TURN == STREAMS_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
             let (version, mut walk, mut fetcher) =
                 self.store.walk_points(&points, read, commit).await?;
             let point = next_points(&mut walk, &mut fetcher, 1).await?;

@@ -27,8 +27,8 @@ use crate::model::{
 /// Windows of one batch of statistics.
 const BATCH_WINDOWS: usize = 8192;
 
-/// Whole-range statistics of so many streams are worked out before the executor gets a turn.
-const STREAMS_PER_TURN: usize = 64;
+/// So many streams are asked for a point or a window before the executor gets a turn.
+pub(crate) const STREAMS_PER_TURN: usize = 64;
 
 impl Store {
     /// The snapshot with `Latest` made definite, so that all streams of a read see the same one.

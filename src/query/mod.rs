@@ -42,6 +42,7 @@ mod narrow;
 mod ordered;
 mod parse;
 mod planner;
+mod plans;
 mod plugin;
 mod points;
 mod resolve;
@@ -60,6 +61,7 @@ pub use session::SessionOptions;
 pub use statement::Statement;
 
 use planner::Planner;
+use plans::Plans;
 use session::{Frame, Settings};
 
 /// How a [`Gateway`] runs its statements.
@@ -94,6 +96,7 @@ struct Shared {
     backend: Arc<dyn Backend>,
     settings: GatewaySettings,
     state: Arc<SessionState>,
+    plans: Plans,
 }
 
 /// How many of the hungriest consumers an out-of-memory message names.
@@ -126,6 +129,7 @@ impl Gateway {
                 backend,
                 settings,
                 state: Arc::new(state),
+                plans: Plans::default(),
             }),
         })
     }
@@ -141,7 +145,6 @@ impl Gateway {
     /// Invalid for text that does not parse or plan, holds no statement or several; NotFound for tables, streams and versions
     /// that do not exist; Unsupported for statements that do not read.
     pub async fn prepare(&self, sql: &str, session: &SessionOptions) -> Result<Statement> {
-        let parsed = parse::parse(sql)?;
         let frame = Frame::new(
             Arc::clone(&self.shared.backend),
             session,
@@ -155,6 +158,6 @@ impl Gateway {
             frame: Arc::new(frame),
             settings: Settings::of(session),
         };
-        planner.plan(parsed).await
+        planner.plan_text(&self.shared.plans, sql).await
     }
 }

@@ -15,7 +15,9 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, Operator};
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr};
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, DynamicFilterTracking, InListExpr,
+};
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use datafusion::physical_expr_common::physical_expr::{
@@ -67,6 +69,14 @@ impl Narrowing {
     /// The bounds of values that are of use, which [`refresh`](Self::refresh) moves; none if all are.
     pub(super) fn values(&self) -> Option<Arc<ValueBounds>> {
         self.values.clone()
+    }
+
+    /// Whether the bounds of values may move while the read goes on.
+    pub(super) fn is_moving(&self) -> bool {
+        let moves = |filter: &Arc<dyn PhysicalExpr>| {
+            DynamicFilterTracking::classify(filter).contains_dynamic_filter()
+        };
+        self.values.is_some() && self.filters.iter().any(moves)
     }
 
     /// Moves the bounds of values, if the predicates have moved.

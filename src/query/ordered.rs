@@ -98,6 +98,7 @@ impl Read for OrderedRead {
 
 /// Rows of some batches with their times.
 struct Gathered {
+    schema: SchemaRef,
     direction: Direction,
     time: usize,
     batches: Vec<RecordBatch>,
@@ -110,6 +111,7 @@ impl Gathered {
         let columns = read.columns.iter();
         let time = columns.copied().position(|column| column == PointColumn::Time);
         Ok(Self {
+            schema: Arc::clone(&read.schema),
             direction: read.direction,
             time: time.ok_or_else(|| {
                 DataFusionError::Internal("an order of time without the time".to_owned())
@@ -141,6 +143,9 @@ impl Gathered {
 
     /// Rows of the order, once it is [sorted](Self::sort).
     fn take(&self, rows: std::ops::Range<usize>) -> Result<RecordBatch> {
+        if rows.is_empty() {
+            return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
+        }
         let places: Vec<(usize, usize)> = self.rows[rows]
             .iter()
             .map(|&(_, batch, row)| (batch as usize, row as usize))
@@ -195,9 +200,6 @@ async fn best(read: PointRead, opened: Opened, ask: Ask, limit: usize) -> Result
                 !range.is_empty()
             });
         }
-    }
-    if gathered.batches.is_empty() {
-        return Ok(RecordBatch::new_empty(Arc::clone(&read.schema)));
     }
     gathered.sort();
     gathered.take(0..gathered.rows.len())

@@ -11,6 +11,8 @@ use super::arguments::stream_arguments;
 use super::catalog::Catalogs;
 use super::errors::from_datafusion;
 use super::functions::{Function, StreamFunction, Streams};
+use super::parse::parse;
+use super::plans::{Key, Plans};
 use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names, PUBLIC, Wanted};
 use super::session::{Frame, Settings};
 use super::statement::Statement;
@@ -27,8 +29,42 @@ pub(super) struct Planner {
 impl Planner {
     pub(super) async fn plan(self, parsed: Parsed) -> Result<Statement> {
         let wanted = self.wanted(&parsed)?;
-        let names = Arc::new(Names::resolve(Arc::clone(&self.frame), wanted).await?);
-        let state = Arc::new(self.state_over(&names));
+        let names = Arc::new(Names::resolve(Arc::clone(&self.frame), &wanted).await?);
+        self.plan_over(parsed, &names).await
+    }
+
+    /// The statement, out of the plans that are kept or else into them.
+    pub(super) async fn plan_text(self, plans: &Plans, sql: &str) -> Result<Statement> {
+        let key = Key {
+            sql: sql.to_owned(),
+            pushdown: self.settings.pushdown,
+            merge: self.settings.merge,
+        };
+        let kept = plans.get(&key);
+        let (parsed, wanted) = match &kept {
+            Some(kept) => (None, kept.wanted.clone()),
+            None => {
+                let parsed = parse(sql)?;
+                let wanted = self.wanted(&parsed)?;
+                (Some(parsed), wanted)
+            }
+        };
+        let names = Arc::new(Names::resolve(Arc::clone(&self.frame), &wanted).await?);
+        if let Some(kept) = kept.filter(|kept| kept.meaning == *names.meaning()) {
+            return Statement::kept(&kept, self, &names);
+        }
+        let parsed = match parsed {
+            Some(parsed) => parsed,
+            None => parse(sql)?,
+        };
+        let mut statement = self.plan_over(parsed, &names).await?;
+        statement.optimize()?;
+        plans.keep(key, statement.to_keep(wanted, names.meaning().clone()));
+        Ok(statement)
+    }
+
+    async fn plan_over(self, parsed: Parsed, names: &Arc<Names>) -> Result<Statement> {
+        let state = Arc::new(self.state_over(names));
         let plan: LogicalPlan = state
             .statement_to_plan(parsed.clone())
             .await
@@ -58,6 +94,7 @@ impl Planner {
             }
             let resolved = reference.resolve(CATALOG, PUBLIC);
             if *resolved.schema == *INFORMATION_SCHEMA {
+                wanted.is_about_schemas = true;
                 wanted.listing |= shows_tables
                     && ["tables", "columns", "schemata", "views"]
                         .contains(&resolved.table.as_ref());
@@ -69,7 +106,7 @@ impl Planner {
     }
 
     /// A clone of the shared state that sees the names of one statement: cheap, where a new session would not be.
-    fn state_over(&self, names: &Arc<Names>) -> SessionState {
+    pub(super) fn state_over(&self, names: &Arc<Names>) -> SessionState {
         let mut state = SessionState::clone(&self.state);
         state.mark_start_execution();
         state.register_catalog_list(Arc::new(Catalogs(Arc::clone(names))));

@@ -26,6 +26,9 @@ use crate::model::{
     Direction, PointBatch, PointQuery, Snapshot, StreamDescriptor, StreamRead, TimeRange,
 };
 
+/// Rows of a batch where each batch may teach the reader what else it need not see.
+const BATCH_ROWS_MOVING: usize = 4 * 1024;
+
 /// The zone of every time column.
 pub(super) const ZONE: &str = "UTC";
 
@@ -233,13 +236,18 @@ impl Opened {
 
     /// The query for all streams and ranges.
     pub(super) fn query(&self, read: &PointRead, ask: &Ask) -> PointQuery {
+        let rows_max = if self.narrowing.is_moving() {
+            BATCH_ROWS_MOVING
+        } else {
+            BATCH_ROWS
+        };
         PointQuery {
             streams: self.group.reads.clone(),
             ranges: self.ranges.clone(),
             direction: read.direction,
             limit: None,
             snapshot: read.frame.snapshot(),
-            batch_rows: read.frame.batch_rows.min(BATCH_ROWS),
+            batch_rows: read.frame.batch_rows.min(rows_max),
             values: self.narrowing.values(),
             probe: ask.probe.clone(),
         }

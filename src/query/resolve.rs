@@ -37,16 +37,23 @@ pub(super) struct Names {
     tables: HashMap<(String, String), Arc<dyn TableProvider>>,
     /// By the text of the argument.
     arguments: HashMap<String, Vec<NamedStream>>,
+    /// The streams that all names stand for, in the order in which they were wanted.
+    meaning: Meaning,
     /// Every stream by collection and name, if the statement asks about all tables.
     listing: HashMap<String, Vec<(String, NamedStream)>>,
 }
 
+/// What names stand for: streams with their property versions, and the versions in the names.
+pub(super) type Meaning = Vec<(StreamId, u64, Option<Version>)>;
+
 /// What to look up.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     pub(super) tables: Vec<ResolvedTableReference>,
     pub(super) arguments: BTreeSet<String>,
     pub(super) listing: bool,
+    /// Whether the statement asks DataFusion about schemas and settings, of whatever kind.
+    pub(super) is_about_schemas: bool,
 }
 
 impl Names {
@@ -54,7 +61,7 @@ impl Names {
     ///
     /// # Errors
     /// NotFound for names of no stream, Invalid for names of several, both with what would help.
-    pub(super) async fn resolve(frame: Arc<Frame>, wanted: Wanted) -> Result<Self> {
+    pub(super) async fn resolve(frame: Arc<Frame>, wanted: &Wanted) -> Result<Self> {
         let tables = try_join_all(wanted.tables.iter().map(|table| find_table(&frame, table)));
         let arguments = try_join_all(wanted.arguments.iter().map(|text| find_all(&frame, text)));
         let listing = async {
@@ -66,6 +73,17 @@ impl Names {
         };
         let (found_tables, found_arguments, listed) =
             futures::try_join!(tables, arguments, listing)?;
+        let of_tables = found_tables.iter().flatten().filter_map(|table| {
+            let table = table.downcast_ref::<StreamTable>();
+            table.map(|table| &table.stream)
+        });
+        let meaning = of_tables
+            .chain(found_arguments.iter().flatten())
+            .map(|stream| {
+                let descriptor = &stream.descriptor;
+                (descriptor.id, descriptor.property_version, stream.version)
+            })
+            .collect();
         let keys = wanted
             .tables
             .iter()
@@ -75,10 +93,16 @@ impl Names {
                 .zip(found_tables)
                 .filter_map(|(key, table)| Some((key, table?)))
                 .collect(),
-            arguments: wanted.arguments.into_iter().zip(found_arguments).collect(),
+            arguments: wanted.arguments.iter().cloned().zip(found_arguments).collect(),
+            meaning,
             listing: listing_of(listed),
             frame,
         })
+    }
+
+    /// What the names stand for.
+    pub(super) fn meaning(&self) -> &Meaning {
+        &self.meaning
     }
 
     /// The table of that name, if the statement names it or asks about all.

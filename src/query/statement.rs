@@ -19,6 +19,9 @@ use futures::StreamExt;
 use super::arguments;
 use super::errors::from_datafusion;
 use super::planner::Planner;
+use super::plans::{Planned, is_timeless};
+use super::resolve::{Meaning, Names, Wanted};
+use super::rules::with_frame;
 use super::session::SessionOptions;
 use crate::error::{Error, Result};
 
@@ -31,6 +34,8 @@ pub struct Statement {
     planner: Planner,
     state: Arc<SessionState>,
     plan: LogicalPlan,
+    /// The plan as the rules leave it, if it was worked out already.
+    optimized: Option<LogicalPlan>,
     schema: SchemaRef,
     parameters: SchemaRef,
 }
@@ -54,7 +59,56 @@ impl Statement {
             planner,
             state,
             plan,
+            optimized: None,
         })
+    }
+
+    /// A statement that was planned before, under the frame of now.
+    pub(super) fn kept(kept: &Planned, planner: Planner, names: &Arc<Names>) -> Result<Self> {
+        let frame = Arc::clone(&planner.frame);
+        let under = |plan: &LogicalPlan| with_frame(plan.clone(), &frame).map_err(from_datafusion);
+        let optimized = kept.optimized.as_ref().map(under).transpose()?;
+        // With the work done, nothing asks for names any more.
+        let state = match optimized {
+            Some(_) => Arc::clone(&planner.state),
+            None => Arc::new(planner.state_over(names)),
+        };
+        Ok(Self {
+            parsed: kept.parsed.clone(),
+            planner,
+            state,
+            plan: under(&kept.plan)?,
+            optimized,
+            schema: Arc::clone(&kept.schema),
+            parameters: Arc::clone(&kept.parameters),
+        })
+    }
+
+    /// Runs the rules now, if what they make of the plan is good for later too.
+    pub(super) fn optimize(&mut self) -> Result<()> {
+        let shows = matches!(
+            self.plan,
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::Statement(_)
+        );
+        let bound = self.parameters.fields().is_empty();
+        if !shows && bound && is_timeless(&self.plan).map_err(from_datafusion)? {
+            let optimized = self.state.optimize(&self.plan).map_err(from_datafusion)?;
+            self.optimized = Some(optimized);
+        }
+        Ok(())
+    }
+
+    /// What to keep of it.
+    pub(super) fn to_keep(&self, wanted: Wanted, meaning: Meaning) -> Planned {
+        Planned {
+            parsed: self.parsed.clone(),
+            wanted,
+            meaning,
+            plan: self.plan.clone(),
+            optimized: self.optimized.clone(),
+            schema: Arc::clone(&self.schema),
+            parameters: Arc::clone(&self.parameters),
+        }
     }
 
     /// What [`execute`](Self::execute) delivers, to the nullability: plain types only, no views and no dictionaries.
@@ -120,11 +174,14 @@ impl Statement {
             let nothing = RecordBatchStreamAdapter::new(self.schema(), nothing);
             return Ok(Box::pin(nothing));
         }
-        let physical = self
-            .state
-            .create_physical_plan(&self.plan)
-            .await
-            .map_err(from_datafusion)?;
+        let physical = match &self.optimized {
+            Some(plan) => {
+                let planner = self.state.query_planner();
+                planner.create_physical_plan(plan, self.state.as_ref()).await
+            }
+            None => self.state.create_physical_plan(&self.plan).await,
+        };
+        let physical = physical.map_err(from_datafusion)?;
         let rows = execute_stream(physical, self.state.task_ctx()).map_err(from_datafusion)?;
         let schema = self.schema();
         let rows = rows.map(move |batch| conform(&batch?, &schema));

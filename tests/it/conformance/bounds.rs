@@ -3,7 +3,7 @@
 use btrdb_flight::error::Code;
 use btrdb_flight::model::time::{MAX_TIME, MIN_TIME};
 use btrdb_flight::model::{
-    ChangesQuery, Cuts, Direction, PointQuery, StreamRead, TimeRange, Version,
+    ChangesQuery, Cuts, Direction, PointQuery, StatQuery, StreamRead, TimeRange, Version,
 };
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
 
 checks! {
     reversed_empty_and_outlying_ranges_are_refused_everywhere,
+    ranges_out_of_order_are_refused,
     the_whole_of_time_is_accepted_everywhere,
     nearest_wants_a_time_of_the_domain,
     senseless_windows_are_refused,
@@ -45,6 +46,28 @@ async fn reversed_empty_and_outlying_ranges_are_refused_everywhere(db: Subject) 
         }
     }
     assert_eq!(db.version(stream).await, Version(11), "nothing was deleted");
+}
+
+async fn ranges_out_of_order_are_refused(db: Subject) {
+    let stream = db.stream("c/name").await;
+    let streams = latest(&[stream]);
+    for ranges in [[(0, 10), (9, 20)], [(10, 20), (0, 10)], [(0, 10), (20, 15)]] {
+        let ranges: Vec<TimeRange> = ranges
+            .iter()
+            .map(|&(start, end)| TimeRange::new(start, end))
+            .collect();
+        let what = format!("{ranges:?}");
+        let points = PointQuery {
+            ranges: ranges.clone(),
+            ..PointQuery::new(streams.clone(), TimeRange::ALL)
+        };
+        assert_refused(db.try_points(points).await, Code::InvalidTimeRange, &what);
+        let stats = StatQuery {
+            ranges,
+            ..stat_query(streams.clone(), TimeRange::ALL, Cuts::whole(TimeRange::ALL))
+        };
+        assert_refused(db.try_stats(stats).await, Code::InvalidTimeRange, &what);
+    }
 }
 
 async fn the_whole_of_time_is_accepted_everywhere(db: Subject) {

@@ -51,6 +51,7 @@ mod obliterate;
 mod points;
 mod streams;
 mod subscribe;
+mod values;
 mod versions;
 mod windows;
 

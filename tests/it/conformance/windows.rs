@@ -34,6 +34,8 @@ checks! {
     old_versions_keep_their_windows,
     deleted_points_do_not_count,
     random_histories_equal_folded_points,
+    windows_that_ranges_share_are_one,
+    random_ranges_equal_folded_points,
 }
 
 const DEVIATION: f64 = 0.816496580927726;
@@ -666,6 +668,103 @@ async fn random_histories_equal_folded_points(db: Subject) {
                 &expected,
                 &format!("seed {seed}, {cuts:?} in {range:?}"),
             );
+        }
+    }
+}
+
+async fn windows_that_ranges_share_are_one(db: Subject) {
+    let stream = db.stream_of("c/name", &ramp(0, 1, 100)).await;
+    db.write(stream, &[(12, 5.0), (95, 5.0)]).await;
+    let ranges = [
+        (3, 5),
+        (5, 6),
+        (8, 12),
+        (14, 15),
+        (17, 18),
+        (60, 71),
+        (200, 300),
+    ];
+    let ranges = ranges.map(|(start, end)| TimeRange::new(start, end));
+    let cuts = Cuts::Every {
+        origin: 0,
+        width: 10,
+    };
+    let query = StatQuery {
+        ranges: ranges.to_vec(),
+        ..stat_query(latest(&[stream]), TimeRange::ALL, cuts)
+    };
+    let expected = [(0, 5), (10, 4), (60, 10), (70, 1)];
+    assert_eq!(counts(&db.windows(query.clone()).await), expected);
+    let limited = StatQuery {
+        limit: Some(2),
+        ..query.clone()
+    };
+    assert_eq!(counts(&db.windows(limited).await), expected[..2]);
+    let between = StatQuery {
+        cuts: Cuts::At([-50, 4, 16, 65].into()),
+        ..query.clone()
+    };
+    let expected = [(-50, 1), (4, 7), (16, 6)];
+    assert_eq!(counts(&db.windows(between).await), expected);
+    let nowhere = StatQuery {
+        ranges: Vec::new(),
+        ..query
+    };
+    assert_eq!(db.windows(nowhere).await, []);
+}
+
+async fn random_ranges_equal_folded_points(db: Subject) {
+    for seed in 0..15 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let spread = 1_i64 << rng.random_range(6..50);
+        let time = |rng: &mut StdRng| rng.random_range(-spread..spread);
+        let stream = db.stream(&format!("c/{seed}")).await;
+        for _ in 0..rng.random_range(1..5) {
+            let batch: Vec<Row> = (0..rng.random_range(1..2500))
+                .map(|_| (time(&mut rng), rng.random_range(-100.0..100.0)))
+                .collect();
+            db.write(stream, &batch).await;
+        }
+        let newest = db.version(stream).await;
+        for _ in 0..15 {
+            let version = Version(rng.random_range(10..=newest.0));
+            let mut ends: Vec<i64> = (0..2 * rng.random_range(1..9))
+                .map(|_| time(&mut rng))
+                .collect();
+            ends.sort_unstable();
+            ends.dedup();
+            // Pairs of ends apart, or every two neighbours.
+            let step = rng.random_range(1..3);
+            let pairs = ends.windows(2).step_by(step);
+            let ranges: Vec<TimeRange> = pairs.map(|at| TimeRange::new(at[0], at[1])).collect();
+            let mut points = db.read_at(stream, version).await;
+            points.retain(|point| ranges.iter().any(|range| range.contains(point.0)));
+            let width = (spread as u64 / rng.random_range(1..200)).max(1);
+            let (cuts, mut expected) = if rng.random_bool(0.5) {
+                let origin = time(&mut rng);
+                let expected = folded(&points, TimeRange::ALL, grid(origin, width));
+                (Cuts::Every { origin, width }, expected)
+            } else {
+                let mut cuts: Vec<i64> = (0..12).map(|_| time(&mut rng)).collect();
+                cuts.extend([-spread - 1, spread + 1]);
+                cuts.sort_unstable();
+                cuts.dedup();
+                let window_of = |time: i64| {
+                    let after = cuts.partition_point(|&cut| cut <= time);
+                    (after > 0 && after < cuts.len()).then(|| cuts[after - 1])
+                };
+                let expected = folded(&points, TimeRange::ALL, window_of);
+                (Cuts::At(cuts.into()), expected)
+            };
+            let limit = rng.random_bool(0.3).then(|| rng.random_range(0..20));
+            expected.truncate(limit.unwrap_or(u64::MAX) as usize);
+            let what = format!("seed {seed}, version {version}, {cuts:?} in {ranges:?}");
+            let query = StatQuery {
+                ranges,
+                limit,
+                ..stat_query(vec![at(stream, version)], TimeRange::ALL, cuts)
+            };
+            assert_same(&db.windows(query).await, &expected, &what);
         }
     }
 }

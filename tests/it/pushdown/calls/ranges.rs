@@ -213,9 +213,16 @@ async fn subtrees_without_wanted_values_are_skipped() {
             "SELECT time, value FROM points WHERE value BETWEEN 500 AND 2000",
         )
         .parts_of_points(PARTITIONS, 5_000),
+        case(10, format!("SELECT value {WALKED} ORDER BY value LIMIT 10")).points(50_000),
+        // Nulls first, as SQL has it: the bound is that a value is null, which none is, or high enough.
         case(
             10,
             format!("SELECT value {WALKED} ORDER BY value DESC LIMIT 10"),
+        )
+        .points(50_000),
+        case(
+            10,
+            format!("SELECT value {WALKED} ORDER BY value DESC NULLS LAST LIMIT 10"),
         )
         .points(50_000),
         case(
