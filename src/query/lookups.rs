@@ -43,6 +43,11 @@ impl NearestTable {
         ]))
     }
 
+    /// What tells it from other calls.
+    pub(super) fn arguments(&self) -> String {
+        format!("{}, {}, {:?}", self.stream, self.time, self.direction)
+    }
+
     pub(super) fn with_frame(&self, frame: Arc<Frame>) -> Self {
         Self {
             frame,
@@ -106,6 +111,12 @@ impl ChangesTable {
             Field::new("end_time", time_type(), false),
             Field::new("version", DataType::UInt64, false),
         ]))
+    }
+
+    /// What tells it from other calls.
+    pub(super) fn arguments(&self) -> String {
+        let to = self.to.unwrap_or_default();
+        format!("{}, {}, {to}, {}", self.stream, self.from, self.resolution)
     }
 
     pub(super) fn with_frame(&self, frame: Arc<Frame>) -> Self {

@@ -99,6 +99,9 @@ struct Shared {
     plans: Plans,
 }
 
+/// Bytes of ordered rows that each partition may have ready for a merge.
+const ORDERED_BUFFER_BYTES: usize = 16 << 20;
+
 /// How many of the hungriest consumers an out-of-memory message names.
 const CONSUMERS_SHOWN: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 
@@ -113,12 +116,14 @@ impl Gateway {
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, CONSUMERS_SHOWN)))
             .build_arc()
             .map_err(from_datafusion)?;
-        let config = SessionConfig::new()
+        let mut config = SessionConfig::new()
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(resolve::CATALOG, resolve::PUBLIC)
             .with_information_schema(true)
             .with_target_partitions(settings.target_partitions)
             .with_batch_size(settings.batch_rows);
+        // Partitions in order wait in here for each other, each with so many bytes.
+        config.options_mut().execution.sort_pushdown_buffer_capacity = ORDERED_BUFFER_BYTES;
         let state = SessionStateBuilder::new_with_default_features()
             .with_config(config)
             .with_runtime_env(runtime)

@@ -67,6 +67,12 @@ impl MultiTable {
 }
 
 impl MultiTable {
+    /// What tells it from other calls.
+    pub(super) fn arguments(&self) -> String {
+        let streams: Vec<String> = self.streams.iter().map(ToString::to_string).collect();
+        format!("{}, {}", self.period, streams.join(", "))
+    }
+
     pub(super) fn with_frame(&self, frame: Arc<Frame>) -> Self {
         Self {
             frame,

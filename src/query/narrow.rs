@@ -16,7 +16,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::expressions::{
-    BinaryExpr, Column, DynamicFilterTracking, InListExpr,
+    BinaryExpr, Column, DynamicFilterTracking, InListExpr, IsNullExpr,
 };
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
@@ -217,6 +217,9 @@ fn times_of(filter: &Arc<dyn PhysicalExpr>) -> Option<TimeSet> {
             _ => {}
         }
     }
+    if is_null_of(filter, "time") {
+        return Some(TimeSet::none());
+    }
     if let Some(list) = filter.downcast_ref::<InListExpr>() {
         let column = list.expr().downcast_ref::<Column>()?;
         if list.negated() || column.name() != "time" {
@@ -250,6 +253,14 @@ fn times_of(filter: &Arc<dyn PhysicalExpr>) -> Option<TimeSet> {
     })
 }
 
+/// Whether `filter` asks for points without a time or value, of which there are none.
+fn is_null_of(filter: &Arc<dyn PhysicalExpr>, column: &str) -> bool {
+    filter.downcast_ref::<IsNullExpr>().is_some_and(|null| {
+        let found = null.arg().downcast_ref::<Column>();
+        found.is_some_and(|found| found.name() == column)
+    })
+}
+
 type Hull = (f64, f64);
 
 const EVERY_VALUE: Hull = (f64::NEG_INFINITY, f64::INFINITY);
@@ -266,6 +277,9 @@ fn hull_of(filter: &Arc<dyn PhysicalExpr>) -> Hull {
             Operator::And => (left.0.max(right.0), left.1.min(right.1)),
             _ => (left.0.min(right.0), left.1.max(right.1)),
         };
+    }
+    if is_null_of(filter, "value") {
+        return NO_VALUE;
     }
     if let Some(list) = filter.downcast_ref::<InListExpr>()
         && let Some(column) = list.expr().downcast_ref::<Column>()

@@ -1,5 +1,6 @@
 //! Tables of points: they describe, and never read.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -29,6 +30,17 @@ pub(super) struct NamedStream {
 impl NamedStream {
     pub(super) fn read(&self, frame: &Frame) -> StreamRead {
         frame.read(self.descriptor.id, self.version)
+    }
+}
+
+/// Uuid and version: what no other stream and no other state of it has.
+impl fmt::Display for NamedStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.descriptor.id)?;
+        match self.version {
+            Some(version) => write!(f, "@{version}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -48,6 +48,11 @@ impl WindowsTable {
 }
 
 impl WindowsTable {
+    /// What tells it from other calls.
+    pub(super) fn arguments(&self) -> String {
+        format!("{}, {}, {}", self.stream, self.width, self.origin)
+    }
+
     pub(super) fn with_frame(&self, frame: Arc<Frame>) -> Self {
         Self {
             frame,

@@ -2,6 +2,7 @@
 
 mod beneath;
 mod clip_time_bounds;
+mod distinct_scans;
 mod join_streams;
 mod one_frame;
 mod push_down_buckets;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use datafusion::optimizer::OptimizerRule;
 
 use clip_time_bounds::ClipTimeBounds;
+use distinct_scans::DistinctScans;
 use join_streams::JoinStreams;
 pub(super) use one_frame::{OneFrame, with_frame};
 use push_down_buckets::PushDownBuckets;
@@ -21,6 +23,7 @@ pub(super) fn among(
     others: Vec<Arc<dyn OptimizerRule + Send + Sync>>,
 ) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
+        Arc::new(DistinctScans),
         Arc::new(ClipTimeBounds),
         Arc::new(JoinStreams),
         Arc::new(PushDownBuckets),

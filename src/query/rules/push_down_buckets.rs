@@ -13,6 +13,7 @@
 //! of planning sees two nodes, where the plan would otherwise be split, repartitioned and sorted. All of an aggregate goes down
 //! or none: what is not understood here stays as it was.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
@@ -278,6 +279,20 @@ struct Buckets {
     columns: Vec<StatColumn>,
 }
 
+impl Buckets {
+    /// A name that differs where anything that is read differs: DataFusion takes scans of one name for the same.
+    fn name(&self) -> String {
+        let source = match &self.source {
+            Source::Stream(stream) => stream.to_string(),
+            Source::Streams(filters) => format!("{filters:?}"),
+        };
+        let mut hasher = DefaultHasher::new();
+        let read = (&self.ranges, &self.grid, &self.keys, &self.columns);
+        format!("{source} {read:?}").hash(&mut hasher);
+        format!("buckets_{:016x}", hasher.finish())
+    }
+}
+
 /// The scan, under the very schema of the aggregate.
 fn replace(aggregate: &Aggregate, buckets: Buckets) -> Result<Option<LogicalPlan>> {
     let outputs = aggregate.schema.fields();
@@ -303,7 +318,7 @@ fn replace(aggregate: &Aggregate, buckets: Buckets) -> Result<Option<LogicalPlan
         };
         fields.push(Field::new(name, data_type, field.is_nullable()));
     }
-    let relation = TableReference::bare("buckets");
+    let relation = TableReference::bare(buckets.name());
     let exprs = fields
         .iter()
         .zip(aggregate.schema.iter())

@@ -32,6 +32,20 @@ async fn whole_ranges_are_one_statistic() {
         case(1, format!("SELECT max(value) - min(value), sum(value) / count(*) {WALKED}")).windows(1),
         case(1, format!("SELECT (SELECT max(value) {WALKED}), (SELECT count(*) {LEVEL})"))
             .parts_of_windows(2, 2),
+        // DataFusion runs sub-queries that it takes for equal once, and compares scans by name, not by what they read.
+        case(1, format!("SELECT (SELECT count(*) {WALKED}) AS a, (SELECT count(*) {LEVEL}) AS b"))
+            .parts_of_windows(2, 2),
+        case(
+            1,
+            format!("SELECT (SELECT count(*) {LEVEL} WHERE time < '2024-01-02') AS a, (SELECT count(*) {LEVEL}) AS b"),
+        )
+        .parts_of_windows(2, 2),
+        case(
+            1,
+            "SELECT 1 AS one WHERE (SELECT count(*) FROM raw_values('lab/level')) \
+             <> (SELECT count(*) FROM raw_values('pmu/north/current'))",
+        )
+        .parts_of_windows(2, 2),
     ])
     .await;
 }
@@ -246,7 +260,7 @@ async fn which_streams_have_points_is_asked_of_no_point() {
         any(1, "SELECT count(DISTINCT uuid) FROM points"),
         any(
             1,
-            "SELECT count(DISTINCT uuid), count(*) FROM points WHERE time < '2024-01-02'",
+            "SELECT count(DISTINCT uuid) FROM points WHERE time < '2024-01-02'",
         ),
         any(
             4,
