@@ -36,7 +36,10 @@ async fn rows(statement: &Statement) -> usize {
 
 fn show(what: &str, took: Duration, floor: Duration) {
     let (took, floor) = (took.as_secs_f64() * 1e3, floor.as_secs_f64() * 1e3);
-    println!("  {what:<44} {took:>8.3} ms, {:>7.3} ms over the floor", took - floor);
+    println!(
+        "  {what:<44} {took:>8.3} ms, {:>7.3} ms over the floor",
+        took - floor
+    );
 }
 
 fn main() {
@@ -64,12 +67,17 @@ fn main() {
                     width: MINUTE,
                 },
             );
-            let found = runtime.block_on(engine.stats(query).try_fold(0, |sum, batch| async move {
-                Ok(sum + batch.times.len())
-            }));
+            let found = runtime.block_on(
+                engine
+                    .stats(query)
+                    .try_fold(0, |sum, batch| async move { Ok(sum + batch.times.len()) }),
+            );
             assert_eq!(found.expect("read") as i64, windows);
         });
-        println!("{windows} buckets: the engine alone {:.3} ms", floor.as_secs_f64() * 1e3);
+        println!(
+            "{windows} buckets: the engine alone {:.3} ms",
+            floor.as_secs_f64() * 1e3
+        );
         let time = |nanos: i64| format!("to_timestamp_nanos({nanos})");
         let mut shift = 0;
         let run = |sql: String| {
@@ -91,7 +99,10 @@ fn main() {
                 let sql = bucketed("$1", "$2");
                 let statement = gateway.prepare(&sql, &session).await.expect("prepares");
                 let utc = |time| ScalarValue::TimestampNanosecond(Some(time), Some("UTC".into()));
-                let statement = statement.bind(&[utc(first), utc(last)]).await.expect("binds");
+                let statement = statement
+                    .bind(&[utc(first), utc(last)])
+                    .await
+                    .expect("binds");
                 assert_eq!(rows(&statement).await as i64, windows);
             });
         });

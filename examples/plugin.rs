@@ -30,7 +30,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         })
         .await?;
     let hour: Vec<i64> = (0..3600).map(|second| second * SECOND).collect();
-    let values: Vec<f64> = hour.iter().map(|&time| (time as f64 / 1e12).sin()).collect();
+    let values: Vec<f64> = hour
+        .iter()
+        .map(|&time| (time as f64 / 1e12).sin())
+        .collect();
     let write = Write {
         stream,
         times: hour.into(),

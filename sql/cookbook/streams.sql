@@ -11,3 +11,16 @@ SELECT name, annotations['site'] AS site FROM streams WHERE annotations['site'] 
 
 -- How large are the collections?
 SELECT collection, stream_count FROM collections ORDER BY stream_count DESC;
+
+-- How many points does each stream have in a range?
+SELECT uuid, collection, name, count(*) AS points
+FROM points
+WHERE time >= '2024-01-01' AND time < '2024-01-02'
+GROUP BY uuid, collection, name
+ORDER BY points DESC;
+
+-- And all in all? Streams without points count too.
+SELECT collection, count(*) AS streams, sum(point_count) AS points, min(earliest) AS earliest, max(latest) AS latest
+FROM streams
+GROUP BY collection
+ORDER BY collection;

@@ -19,3 +19,23 @@ FROM points
 WHERE unit = 'V' AND time >= '2024-01-01'
 GROUP BY uuid, minute
 ORDER BY uuid, minute;
+
+-- The first, highest, lowest and last value of each minute.
+SELECT
+  date_bin(INTERVAL '1 minute', time) AS minute,
+  first_value(value ORDER BY time) AS open,
+  max(value) AS high,
+  min(value) AS low,
+  last_value(value ORDER BY time) AS close
+FROM "pmu/north"."voltage"
+GROUP BY minute
+ORDER BY minute;
+
+-- Months and years begin where the calendar says.
+SELECT date_trunc('month', time) AS month, count(*), avg(value)
+FROM "pmu/north"."voltage"
+GROUP BY month
+ORDER BY month;
+
+-- Days that begin at six.
+SELECT time, mean, count FROM windows('pmu/north/voltage', INTERVAL '1 day', '2024-01-01T06:00:00Z');

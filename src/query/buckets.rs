@@ -102,7 +102,9 @@ impl BucketsTable {
         if keys.is_empty() {
             return Ok(Grouping::Merged(vec![0; streams].into()));
         }
-        let fields = keys.iter().map(|key| SortField::new(key.data_type().clone()));
+        let fields = keys
+            .iter()
+            .map(|key| SortField::new(key.data_type().clone()));
         let rows = RowConverter::new(fields.collect())?.convert_columns(keys)?;
         let mut seen = HashMap::with_capacity(streams);
         let numbers: Vec<usize> = rows
@@ -181,7 +183,10 @@ impl TableProvider for BucketsTable {
         let mut read = StatRead::of(frame, &streams);
         let keys = self.keys.iter().enumerate().map(|(place, key)| {
             let values = evaluate(state, key.clone(), &read.streams.descriptors)?;
-            let column = self.columns.iter().position(|column| *column == StatColumn::Key(place));
+            let column = self
+                .columns
+                .iter()
+                .position(|column| *column == StatColumn::Key(place));
             match column.map(|column| self.schema.field(column).data_type()) {
                 Some(data_type) if data_type != values.data_type() => Ok(cast(&values, data_type)?),
                 _ => Ok(values),

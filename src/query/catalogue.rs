@@ -112,7 +112,9 @@ impl StreamColumn {
         Ok(match self {
             Self::Version => Arc::new(UInt64Array::from(versions(frame, reads().collect()).await?)),
             Self::PointCount => Arc::new(Int64Array::from(counts(frame, reads().collect()).await?)),
-            Self::Earliest => nearest(frame, reads().collect(), MIN_TIME, Direction::Forward).await?,
+            Self::Earliest => {
+                nearest(frame, reads().collect(), MIN_TIME, Direction::Forward).await?
+            }
             // Backward is before the time, and the last nanosecond of the domain holds no point.
             Self::Latest => {
                 nearest(frame, reads().collect(), MAX_TIME - 1, Direction::Backward).await?
@@ -211,7 +213,9 @@ async fn nearest(
         let answers = frame.backend.nearest(query).await;
         answers.map_err(to_datafusion)?
     };
-    let times = points.into_iter().map(|(_, point)| point.map(|point| point.time));
+    let times = points
+        .into_iter()
+        .map(|(_, point)| point.map(|point| point.time));
     Ok(time_column(times.collect::<TimestampNanosecondArray>()))
 }
 

@@ -15,7 +15,6 @@ use super::grid::grid;
 use crate::model::time::{MAX_TIME, MIN_TIME};
 use crate::model::{Cuts, TimeRange, Timestamp};
 
-
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
 /// A set of times: closed intervals, ascending, disjoint, not adjacent.
@@ -392,7 +391,8 @@ fn first_start(bins: &Cuts, time: i128) -> i128 {
         }
         Cuts::At(cuts) => {
             let at = cuts.partition_point(|&cut| i128::from(cut) < time);
-            cuts.get(at).map_or(i128::from(i64::MAX) + 1, |&cut| cut.into())
+            cuts.get(at)
+                .map_or(i128::from(i64::MAX) + 1, |&cut| cut.into())
         }
     }
 }
@@ -645,7 +645,10 @@ mod tests {
         };
         assert_eq!(intervals(&trunc().gt(ns(5))), [(minute, i64::MAX)]);
         assert_eq!(intervals(&trunc().gt_eq(ns(0))), [(0, i64::MAX)]);
-        assert_eq!(intervals(&trunc().eq(ns(minute))), [(minute, 2 * minute - 1)]);
+        assert_eq!(
+            intervals(&trunc().eq(ns(minute))),
+            [(minute, 2 * minute - 1)]
+        );
         assert_eq!(intervals(&trunc().eq(ns(5))), [], "no minute starts there");
         assert_eq!(intervals(&trunc().lt_eq(ns(-1))), [(i64::MIN, -1)]);
     }

@@ -12,8 +12,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use super::errors::to_datafusion;
 use super::lookups::{ChangesTable, NearestTable};
 use super::multi::MultiTable;
-use super::points::{PointColumn, time_type};
 use super::plugin::wait;
+use super::points::{PointColumn, time_type};
 use super::resolve::{Names, find_all};
 use super::selection::text_of;
 use super::session::Frame;
@@ -165,7 +165,9 @@ impl StreamFunction {
                 let width = self.pointwidth(exponent)?.width();
                 Arc::new(WindowsTable::new(frame(), stream, 0, width)?)
             }
-            (Function::MultiValues, [_, ..]) => Arc::new(MultiTable::new(frame(), 0, self.wide(args)?)?),
+            (Function::MultiValues, [_, ..]) => {
+                Arc::new(MultiTable::new(frame(), 0, self.wide(args)?)?)
+            }
             (Function::SampledValues, [period, streams @ ..]) if !streams.is_empty() => {
                 let period = self.period(period)?;
                 Arc::new(MultiTable::new(frame(), period, self.wide(streams)?)?)
@@ -314,8 +316,10 @@ impl StreamFunction {
             .ok()
             .filter(|nanos| (1..=1 << 62).contains(nanos))
             .ok_or_else(|| {
-                Error::invalid(format!("sampling period {nanos} ns is not between 1 and 2^62"))
-                    .with_code(Code::InvalidParameter)
+                Error::invalid(format!(
+                    "sampling period {nanos} ns is not between 1 and 2^62"
+                ))
+                .with_code(Code::InvalidParameter)
             })
     }
 

@@ -53,7 +53,9 @@ fn bins(args: &[Expr], is_time: &dyn Fn(&Expr) -> bool, range: TimeRange) -> Opt
         ScalarValue::IntervalYearMonth(Some(months)) => return months_from(*months, origin, range),
         ScalarValue::IntervalMonthDayNano(Some(span)) if span.months != 0 => {
             let whole = span.days == 0 && span.nanoseconds == 0;
-            return whole.then(|| months_from(span.months, origin, range)).flatten();
+            return whole
+                .then(|| months_from(span.months, origin, range))
+                .flatten();
         }
         ScalarValue::IntervalMonthDayNano(_) | ScalarValue::IntervalDayTime(_) => {}
         _ => return None,
@@ -132,12 +134,16 @@ mod tests {
     use datafusion::logical_expr::{col, lit};
 
     use super::*;
-    use crate::query::table::is_time_column;
     use crate::model::time::{MAX_TIME, MIN_TIME};
+    use crate::query::table::is_time_column;
 
     fn trunc(unit: &str, range: TimeRange) -> Option<Cuts> {
         let args = vec![lit(unit), col("time")];
-        grid(&ScalarFunction::new_udf(date_trunc(), args), &is_time_column, range)
+        grid(
+            &ScalarFunction::new_udf(date_trunc(), args),
+            &is_time_column,
+            range,
+        )
     }
 
     #[test]
@@ -170,7 +176,11 @@ mod tests {
             ));
             let origin = ScalarValue::TimestampNanosecond(Some(origin), None);
             let args = vec![lit(width), col("time"), lit(origin)];
-            grid(&ScalarFunction::new_udf(date_bin(), args), &is_time_column, TimeRange::ALL)
+            grid(
+                &ScalarFunction::new_udf(date_bin(), args),
+                &is_time_column,
+                TimeRange::ALL,
+            )
         };
         assert!(bin(0, 1, 0).is_some());
         assert!(bin(1, 0, 0).is_some());
@@ -212,7 +222,9 @@ mod tests {
                         let expr = Expr::ScalarFunction(call(ns(time)));
                         let schema = datafusion::common::DFSchema::empty();
                         let expr = context.create_physical_expr(expr, &schema).expect("plans");
-                        let batch = arrow::array::RecordBatch::new_empty(arrow::datatypes::Schema::empty().into());
+                        let batch = arrow::array::RecordBatch::new_empty(
+                            arrow::datatypes::Schema::empty().into(),
+                        );
                         let found = match expr.evaluate(&batch).expect("evaluates") {
                             datafusion::logical_expr::ColumnarValue::Scalar(value) => value,
                             other => panic!("no scalar: {other:?}"),
@@ -220,7 +232,11 @@ mod tests {
                         let ScalarValue::TimestampNanosecond(found, _) = found else {
                             panic!("no time: {found}");
                         };
-                        assert_eq!(found, Some(start), "{months} months from {origin} at {time}");
+                        assert_eq!(
+                            found,
+                            Some(start),
+                            "{months} months from {origin} at {time}"
+                        );
                     }
                 }
             }

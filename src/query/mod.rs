@@ -39,6 +39,7 @@ mod metadata;
 mod multi;
 mod names;
 mod narrow;
+mod optimize;
 mod ordered;
 mod parse;
 mod planner;
@@ -60,6 +61,7 @@ pub use plugin::register;
 pub use session::SessionOptions;
 pub use statement::Statement;
 
+use optimize::Optimizers;
 use planner::Planner;
 use plans::Plans;
 use session::{Frame, Settings};
@@ -97,10 +99,11 @@ struct Shared {
     settings: GatewaySettings,
     state: Arc<SessionState>,
     plans: Plans,
+    optimizers: Arc<Optimizers>,
 }
 
 /// Bytes of ordered rows that each partition may have ready for a merge.
-const ORDERED_BUFFER_BYTES: usize = 16 << 20;
+const ORDERED_BUFFER_BYTES: usize = 4 << 20;
 
 /// How many of the hungriest consumers an out-of-memory message names.
 const CONSUMERS_SHOWN: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
@@ -135,6 +138,7 @@ impl Gateway {
                 settings,
                 state: Arc::new(state),
                 plans: Plans::default(),
+                optimizers: Arc::default(),
             }),
         })
     }
@@ -162,6 +166,7 @@ impl Gateway {
             state: Arc::clone(&self.shared.state),
             frame: Arc::new(frame),
             settings: Settings::of(session),
+            optimizers: Arc::clone(&self.shared.optimizers),
         };
         planner.plan_text(&self.shared.plans, sql).await
     }

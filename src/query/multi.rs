@@ -118,8 +118,7 @@ impl TableProvider for MultiTable {
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         Ok(exact_if(filters, |filter| {
-            self.frame.pushdown
-                && time_set(filter, &is_time_column).is_some()
+            self.frame.pushdown && time_set(filter, &is_time_column).is_some()
         }))
     }
 

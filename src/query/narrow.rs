@@ -103,7 +103,10 @@ impl Narrowing {
             return Ok(kept);
         }
         let mut columns: Vec<StreamColumn> = Vec::new();
-        for column in about_streams.iter().flat_map(|filter| collect_columns(filter)) {
+        for column in about_streams
+            .iter()
+            .flat_map(|filter| collect_columns(filter))
+        {
             if let Some(column) = StreamColumn::told(column.name())
                 && !columns.contains(&column)
             {
@@ -148,9 +151,9 @@ impl Narrowing {
 
 /// Whether `filter` may rule out something that a scan of points could then leave unread.
 pub(super) fn narrows(filter: &Arc<dyn PhysicalExpr>) -> bool {
-    split_conjunction(filter).into_iter().any(|part| {
-        times_of(part).is_some() || hull_of(part) != EVERY_VALUE || waits(part)
-    })
+    split_conjunction(filter)
+        .into_iter()
+        .any(|part| times_of(part).is_some() || hull_of(part) != EVERY_VALUE || waits(part))
 }
 
 /// Whether `filter` compares streams or times with something that is known only at run time.
@@ -158,14 +161,14 @@ fn waits(filter: &Arc<dyn PhysicalExpr>) -> bool {
     let Some(binary) = filter.downcast_ref::<BinaryExpr>() else {
         return false;
     };
-    let (left, right) = (collect_columns(binary.left()), collect_columns(binary.right()));
+    let (left, right) = (
+        collect_columns(binary.left()),
+        collect_columns(binary.right()),
+    );
     let constant = left.is_empty() || right.is_empty();
-    let known = |name: &str| {
-        name == "time" || name == "value" || StreamColumn::told(name).is_some()
-    };
-    constant
-        && left.iter().chain(&right).all(|column| known(column.name()))
-        && !is_volatile(filter)
+    let known =
+        |name: &str| name == "time" || name == "value" || StreamColumn::told(name).is_some();
+    constant && left.iter().chain(&right).all(|column| known(column.name())) && !is_volatile(filter)
 }
 
 fn is_about_streams(filter: &Arc<dyn PhysicalExpr>) -> bool {

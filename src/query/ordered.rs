@@ -109,7 +109,9 @@ struct Gathered {
 impl Gathered {
     fn new(read: &PointRead) -> Result<Self> {
         let columns = read.columns.iter();
-        let time = columns.copied().position(|column| column == PointColumn::Time);
+        let time = columns
+            .copied()
+            .position(|column| column == PointColumn::Time);
         Ok(Self {
             schema: Arc::clone(&read.schema),
             direction: read.direction,
@@ -122,10 +124,13 @@ impl Gathered {
     }
 
     fn add(&mut self, batch: RecordBatch) {
-        let times = batch.column(self.time).as_primitive::<TimestampNanosecondType>();
+        let times = batch
+            .column(self.time)
+            .as_primitive::<TimestampNanosecondType>();
         let place = self.batches.len() as u32;
         let rows = times.values().iter().zip(0..);
-        self.rows.extend(rows.map(|(&time, row)| (time, place, row)));
+        self.rows
+            .extend(rows.map(|(&time, row)| (time, place, row)));
         self.batches.push(batch);
     }
 
@@ -206,11 +211,7 @@ async fn best(read: PointRead, opened: Opened, ask: Ask, limit: usize) -> Result
 }
 
 /// All rows, slice by slice.
-fn slices(
-    read: PointRead,
-    opened: Opened,
-    ask: Ask,
-) -> BoxStream<'static, Result<RecordBatch>> {
+fn slices(read: PointRead, opened: Opened, ask: Ask) -> BoxStream<'static, Result<RecordBatch>> {
     let mut left: Vec<TimeRange> = opened.ranges.clone();
     if read.direction == Direction::Forward {
         left.reverse();
@@ -284,8 +285,13 @@ impl Slices {
 
     /// Puts equal parts of `range` where it was.
     fn divide(&mut self, range: TimeRange, count: u64) {
-        let (start, len) = (i128::from(range.start), i128::from(range.end) - i128::from(range.start));
-        let parts = i128::from(count.div_ceil(SLICE_ROWS)).clamp(2, SLICES_MAX).min(len);
+        let (start, len) = (
+            i128::from(range.start),
+            i128::from(range.end) - i128::from(range.start),
+        );
+        let parts = i128::from(count.div_ceil(SLICE_ROWS))
+            .clamp(2, SLICES_MAX)
+            .min(len);
         let at = |part: i128| (start + len * part / parts) as i64;
         let parts = (0..parts).map(|part| TimeRange::new(at(part), at(part + 1)));
         match self.read.direction {

@@ -11,6 +11,7 @@ use super::arguments::stream_arguments;
 use super::catalog::Catalogs;
 use super::errors::from_datafusion;
 use super::functions::{Function, StreamFunction, Streams};
+use super::optimize::Optimizers;
 use super::parse::parse;
 use super::plans::{Key, Plans};
 use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names, PUBLIC, Wanted};
@@ -24,6 +25,7 @@ pub(super) struct Planner {
     pub(super) state: Arc<SessionState>,
     pub(super) frame: Arc<Frame>,
     pub(super) settings: Settings,
+    pub(super) optimizers: Arc<Optimizers>,
 }
 
 impl Planner {
@@ -51,7 +53,7 @@ impl Planner {
         };
         let names = Arc::new(Names::resolve(Arc::clone(&self.frame), &wanted).await?);
         if let Some(kept) = kept.filter(|kept| kept.meaning == *names.meaning()) {
-            return Statement::kept(&kept, self, &names);
+            return Statement::kept(&kept, self);
         }
         let parsed = match parsed {
             Some(parsed) => parsed,
@@ -105,10 +107,18 @@ impl Planner {
         Ok(wanted)
     }
 
-    /// A clone of the shared state that sees the names of one statement: cheap, where a new session would not be.
-    pub(super) fn state_over(&self, names: &Arc<Names>) -> SessionState {
+    /// A clone of the shared state for one statement: cheap, where a new session would not be.
+    pub(super) fn state_now(&self) -> SessionState {
         let mut state = SessionState::clone(&self.state);
         state.mark_start_execution();
+        let options = state.config_mut().options_mut();
+        options.extensions.insert(self.settings.clone());
+        state
+    }
+
+    /// The same, which sees the names of the statement.
+    fn state_over(&self, names: &Arc<Names>) -> SessionState {
+        let mut state = self.state_now();
         state.register_catalog_list(Arc::new(Catalogs(Arc::clone(names))));
         for function in Function::ALL {
             let streams = Streams::OfStatement(Arc::clone(names));
@@ -117,8 +127,6 @@ impl Planner {
                 Arc::new(StreamFunction { function, streams }),
             );
         }
-        let options = state.config_mut().options_mut();
-        options.extensions.insert(self.settings.clone());
         state
     }
 }

@@ -15,7 +15,7 @@ use futures::FutureExt;
 use super::GatewaySettings;
 use super::errors::to_datafusion;
 use super::functions::{Function, StreamFunction, Streams};
-use super::resolve::{CATALOG, PUBLIC, RELATIONS, find_table};
+use super::resolve::{CATALOG, PUBLIC, RELATIONS, find_table, listing_of};
 use super::rules::{self, OneFrame};
 use super::session::{Frame, Settings};
 use crate::backend::Backend;
@@ -65,10 +65,7 @@ use crate::model::{CollectionMatch, StreamFilter};
 ///
 /// # Errors
 /// None for now: what could fail is looked up later, with the statement that needs it.
-pub fn register(
-    context: &SessionContext,
-    backend: Arc<dyn Backend>,
-) -> crate::error::Result<()> {
+pub fn register(context: &SessionContext, backend: Arc<dyn Backend>) -> crate::error::Result<()> {
     let home = Arc::new(Frame::home(backend, GatewaySettings::default().batch_rows));
     let state = context.state();
     let others = state.optimizers().to_vec();
@@ -148,13 +145,17 @@ struct Schema {
 #[async_trait]
 impl SchemaProvider for Schema {
     fn table_names(&self) -> Vec<String> {
-        if self.name == PUBLIC {
-            return RELATIONS.map(str::to_owned).to_vec();
-        }
-        let filter = StreamFilter::collection(CollectionMatch::Exact(self.name.clone()));
+        let filter = StreamFilter::collection(match self.name.as_str() {
+            // Where streams stand, by uuid, that no path names for certain.
+            PUBLIC => CollectionMatch::Any,
+            collection => CollectionMatch::Exact(collection.to_owned()),
+        });
         let streams = wait(self.home.backend.find(filter));
         let streams = streams.ok().and_then(Result::ok).unwrap_or_default();
-        streams.iter().map(|stream| stream.tags.name.clone()).collect()
+        let listed = listing_of(streams).remove(&self.name).unwrap_or_default();
+        let relations = RELATIONS.into_iter().filter(|_| self.name == PUBLIC);
+        let streams = listed.into_iter().map(|(name, _)| name);
+        relations.map(str::to_owned).chain(streams).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {

@@ -154,7 +154,10 @@ impl Group {
 
     pub(super) fn select(&self, places: &[usize]) -> Self {
         Self {
-            descriptors: places.iter().map(|&place| Arc::clone(&self.descriptors[place])).collect(),
+            descriptors: places
+                .iter()
+                .map(|&place| Arc::clone(&self.descriptors[place]))
+                .collect(),
             reads: places.iter().map(|&place| self.reads[place]).collect(),
         }
     }
@@ -257,15 +260,14 @@ impl Opened {
         let arrays = self.columns.iter().zip(&self.beside);
         let arrays = arrays
             .map(|(column, beside)| match (column, beside) {
-                (PointColumn::Time, _) => {
-                    Ok(time_column(TimestampNanosecondArray::new(batch.times.clone(), None)))
-                }
+                (PointColumn::Time, _) => Ok(time_column(TimestampNanosecondArray::new(
+                    batch.times.clone(),
+                    None,
+                ))),
                 (PointColumn::Value, _) => {
                     Ok(Arc::new(Float64Array::new(batch.values.clone(), None)) as ArrayRef)
                 }
-                (PointColumn::Stream(_), Some(beside)) => {
-                    repeat(beside, batch.stream, batch.len())
-                }
+                (PointColumn::Stream(_), Some(beside)) => repeat(beside, batch.stream, batch.len()),
                 (PointColumn::Stream(column), None) => Err(DataFusionError::Internal(format!(
                     "{} was not looked up",
                     column.as_str()
@@ -299,7 +301,11 @@ impl Read for PointRead {
         if self.is_one_by_one() {
             return time.into_iter().map(|time| vec![time]).collect();
         }
-        let uuid = sort_key(&self.schema, StreamColumn::Uuid.as_str(), Direction::Forward);
+        let uuid = sort_key(
+            &self.schema,
+            StreamColumn::Uuid.as_str(),
+            Direction::Forward,
+        );
         uuid.into_iter()
             .map(|uuid| std::iter::once(uuid).chain(time.clone()).collect())
             .collect()

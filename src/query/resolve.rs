@@ -93,7 +93,12 @@ impl Names {
                 .zip(found_tables)
                 .filter_map(|(key, table)| Some((key, table?)))
                 .collect(),
-            arguments: wanted.arguments.iter().cloned().zip(found_arguments).collect(),
+            arguments: wanted
+                .arguments
+                .iter()
+                .cloned()
+                .zip(found_arguments)
+                .collect(),
             meaning,
             listing: listing_of(listed),
             frame,
@@ -173,7 +178,9 @@ fn relation(frame: &Arc<Frame>, name: &str) -> Option<Arc<dyn TableProvider>> {
 }
 
 /// Streams by schema and table name. Those that no path names for certain are listed by uuid in `public`.
-fn listing_of(streams: Vec<Arc<StreamDescriptor>>) -> HashMap<String, Vec<(String, NamedStream)>> {
+pub(super) fn listing_of(
+    streams: Vec<Arc<StreamDescriptor>>,
+) -> HashMap<String, Vec<(String, NamedStream)>> {
     let mut counts = HashMap::<(String, String), usize>::new();
     let key = |stream: &StreamDescriptor| (stream.collection.clone(), stream.tags.name.clone());
     for stream in &streams {
@@ -394,7 +401,10 @@ async fn check_version(
     let latest = match pin {
         Some(pin) => pin,
         None => {
-            let versions = frame.backend.versions(&[stream.id], frame.snapshot()).await?;
+            let versions = frame
+                .backend
+                .versions(&[stream.id], frame.snapshot())
+                .await?;
             versions.first().copied().unwrap_or_default()
         }
     };

@@ -12,11 +12,11 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{SortOptions, filter_record_batch};
 use arrow::datatypes::SchemaRef;
+use datafusion::common::Statistics;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::Statistics;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::expressions::Column;
@@ -159,7 +159,10 @@ impl DisplayAs for ScanExec {
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;
         }
-        for (name, filters) in [("filters", &self.filters), ("run-time filters", &self.hints)] {
+        for (name, filters) in [
+            ("filters", &self.filters),
+            ("run-time filters", &self.hints),
+        ] {
             if !filters.is_empty() {
                 let filters: Vec<_> = filters.iter().map(ToString::to_string).collect();
                 write!(f, ", {name}=[{}]", filters.join(", "))?;
@@ -216,7 +219,8 @@ impl ExecutionPlan for ScanExec {
         partition: usize,
         _context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let counter = |name: &'static str| MetricBuilder::new(&self.metrics).counter(name, partition);
+        let counter =
+            |name: &'static str| MetricBuilder::new(&self.metrics).counter(name, partition);
         let ask = Ask {
             // With predicates to pass, nobody knows how many rows it takes.
             limit: self.limit.filter(|_| self.filters.is_empty()),
@@ -289,7 +293,9 @@ impl ExecutionPlan for ScanExec {
             let share = |rows: usize| rows.div_ceil(partitions);
             statistics.num_rows = match statistics.num_rows {
                 Precision::Exact(rows) if partitions == 1 => Precision::Exact(rows),
-                Precision::Exact(rows) | Precision::Inexact(rows) => Precision::Inexact(share(rows)),
+                Precision::Exact(rows) | Precision::Inexact(rows) => {
+                    Precision::Inexact(share(rows))
+                }
                 Precision::Absent => Precision::Absent,
             };
         }
@@ -317,9 +323,15 @@ impl ExecutionPlan for ScanExec {
             if wanted {
                 taken.push(parent.filter);
             }
-            answers.push(if wanted { PushedDown::Yes } else { PushedDown::No });
+            answers.push(if wanted {
+                PushedDown::Yes
+            } else {
+                PushedDown::No
+            });
         }
-        let any = answers.iter().any(|answer| matches!(answer, PushedDown::Yes));
+        let any = answers
+            .iter()
+            .any(|answer| matches!(answer, PushedDown::Yes));
         let answer = FilterPushdownPropagation::with_parent_pushdown_result(answers);
         Ok(if any {
             answer.with_updated_node(Arc::new(scan) as _)
@@ -442,7 +454,10 @@ impl Taking {
             (&self.points, now.points - self.noted.points),
             (&self.cache_hits, now.cache_hits - self.noted.cache_hits),
             (&self.fetches, now.fetches - self.noted.fetches),
-            (&self.fetched_bytes, now.fetched_bytes - self.noted.fetched_bytes),
+            (
+                &self.fetched_bytes,
+                now.fetched_bytes - self.noted.fetched_bytes,
+            ),
         ];
         for (count, more) in counts {
             count.add(usize::try_from(more).unwrap_or(usize::MAX));

@@ -193,7 +193,12 @@ impl Frame {
             pushdown,
             ..SessionOptions::default()
         };
-        Self::new(Arc::clone(&self.backend), &options, self.batch_rows, partitions)
+        Self::new(
+            Arc::clone(&self.backend),
+            &options,
+            self.batch_rows,
+            partitions,
+        )
     }
 
     /// The frame with its snapshot taken: one state for the whole statement, however many scans it has.

@@ -20,7 +20,7 @@ use super::arguments;
 use super::errors::from_datafusion;
 use super::planner::Planner;
 use super::plans::{Planned, is_timeless};
-use super::resolve::{Meaning, Names, Wanted};
+use super::resolve::{Meaning, Wanted};
 use super::rules::with_frame;
 use super::session::SessionOptions;
 use crate::error::{Error, Result};
@@ -64,14 +64,13 @@ impl Statement {
     }
 
     /// A statement that was planned before, under the frame of now.
-    pub(super) fn kept(kept: &Planned, planner: Planner, names: &Arc<Names>) -> Result<Self> {
+    pub(super) fn kept(kept: &Planned, planner: Planner) -> Result<Self> {
         let frame = Arc::clone(&planner.frame);
         let under = |plan: &LogicalPlan| with_frame(plan.clone(), &frame).map_err(from_datafusion);
         let optimized = kept.optimized.as_ref().map(under).transpose()?;
-        // With the work done, nothing asks for names any more.
         let state = match optimized {
             Some(_) => Arc::clone(&planner.state),
-            None => Arc::new(planner.state_over(names)),
+            None => Arc::new(planner.state_now()),
         };
         Ok(Self {
             parsed: kept.parsed.clone(),
@@ -92,10 +91,15 @@ impl Statement {
         );
         let bound = self.parameters.fields().is_empty();
         if !shows && bound && is_timeless(&self.plan).map_err(from_datafusion)? {
-            let optimized = self.state.optimize(&self.plan).map_err(from_datafusion)?;
-            self.optimized = Some(optimized);
+            self.optimized = Some(self.optimized()?);
         }
         Ok(())
+    }
+
+    fn optimized(&self) -> Result<LogicalPlan> {
+        let optimizers = &self.planner.optimizers;
+        let optimized = optimizers.optimize(&self.state, &self.plan);
+        optimized.map_err(from_datafusion)
     }
 
     /// What to keep of it.
@@ -174,12 +178,23 @@ impl Statement {
             let nothing = RecordBatchStreamAdapter::new(self.schema(), nothing);
             return Ok(Box::pin(nothing));
         }
-        let physical = match &self.optimized {
-            Some(plan) => {
-                let planner = self.state.query_planner();
-                planner.create_physical_plan(plan, self.state.as_ref()).await
+        let planner = self.state.query_planner();
+        let physical = match (&self.optimized, &self.plan) {
+            (Some(plan), _) => {
+                planner
+                    .create_physical_plan(plan, self.state.as_ref())
+                    .await
             }
-            None => self.state.create_physical_plan(&self.plan).await,
+            // EXPLAIN tells what each rule does, and so has a way of its own through them.
+            (None, plan @ (LogicalPlan::Explain(_) | LogicalPlan::Analyze(_))) => {
+                self.state.create_physical_plan(plan).await
+            }
+            (None, _) => {
+                let plan = self.optimized()?;
+                planner
+                    .create_physical_plan(&plan, self.state.as_ref())
+                    .await
+            }
         };
         let physical = physical.map_err(from_datafusion)?;
         let rows = execute_stream(physical, self.state.task_ctx()).map_err(from_datafusion)?;

@@ -22,7 +22,9 @@ use super::points::{Group, ShownSnapshot, time_column, time_type};
 use super::scan::{Ask, Read, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
 use crate::error::{Error, ErrorKind};
-use crate::model::{Cuts, Direction, Stat, StatQuery, StreamDescriptor, StreamRead, TimeRange, Timestamp};
+use crate::model::{
+    Cuts, Direction, Stat, StatQuery, StreamDescriptor, StreamRead, TimeRange, Timestamp,
+};
 
 /// A column made of the statistics of a window, or of its first and last point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,10 +95,14 @@ impl StatColumn {
         let value = match self {
             Self::Start => {
                 let times = rows.iter().map(|row| row.start);
-                return Ok(time_column(TimestampNanosecondArray::from_iter_values(times)));
+                return Ok(time_column(TimestampNanosecondArray::from_iter_values(
+                    times,
+                )));
             }
             Self::Key(_) => {
-                return Err(DataFusionError::Internal("a key is no statistic".to_owned()));
+                return Err(DataFusionError::Internal(
+                    "a key is no statistic".to_owned(),
+                ));
             }
             Self::Count => {
                 return Ok(Arc::new(Int64Array::from_iter_values(
@@ -172,10 +178,7 @@ pub(super) struct StatRead {
 
 impl StatRead {
     /// The statistics of these streams over all of time, a row a stream, before anything is said of columns.
-    pub(super) fn of(
-        frame: Arc<Frame>,
-        streams: &[(Arc<StreamDescriptor>, StreamRead)],
-    ) -> Self {
+    pub(super) fn of(frame: Arc<Frame>, streams: &[(Arc<StreamDescriptor>, StreamRead)]) -> Self {
         Self {
             groups: Group::divide(streams, frame.partitions).into(),
             frame,
@@ -399,12 +402,14 @@ async fn whole_rows(read: &StatRead, reads: Vec<StreamRead>, ask: &Ask) -> Resul
     }
     if read.takes_extremes() {
         let wanted = extremes::Wanted {
-            first: read.columns.iter().any(|column| {
-                matches!(column, StatColumn::FirstTime | StatColumn::FirstValue)
-            }),
-            last: read.columns.iter().any(|column| {
-                matches!(column, StatColumn::LastTime | StatColumn::LastValue)
-            }),
+            first: read
+                .columns
+                .iter()
+                .any(|column| matches!(column, StatColumn::FirstTime | StatColumn::FirstValue)),
+            last: read
+                .columns
+                .iter()
+                .any(|column| matches!(column, StatColumn::LastTime | StatColumn::LastValue)),
         };
         let found = extremes::read(&read.frame, &reads, &read.ranges, wanted, ask).await?;
         for (row, extremes) in rows.iter_mut().zip(found) {

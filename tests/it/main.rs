@@ -16,6 +16,8 @@ mod flight;
 mod format;
 mod layers;
 mod model;
+mod plugin;
 mod pushdown;
+mod running;
 mod sql;
 mod store;

@@ -23,11 +23,17 @@ pub(crate) const SECOND: i64 = 1_000_000_000;
 /// 2024-01-01T00:00:00Z.
 pub(crate) const NEW_YEAR: i64 = 1_704_067_200 * SECOND;
 
-fn id(number: u128) -> StreamId {
+pub(crate) fn id(number: u128) -> StreamId {
     StreamId(Uuid::from_u128(number))
 }
 
-async fn create(backend: &dyn Backend, number: u128, collection: &str, name: &str, unit: &str) {
+pub(crate) async fn create(
+    backend: &dyn Backend,
+    number: u128,
+    collection: &str,
+    name: &str,
+    unit: &str,
+) {
     let stream = StreamDescriptor {
         id: id(number),
         collection: collection.to_owned(),
@@ -42,7 +48,7 @@ async fn create(backend: &dyn Backend, number: u128, collection: &str, name: &st
     backend.create(stream).await.expect("the stream is new");
 }
 
-async fn insert(backend: &dyn Backend, number: u128, points: Vec<(i64, f64)>) {
+pub(crate) async fn insert(backend: &dyn Backend, number: u128, points: Vec<(i64, f64)>) {
     let (times, values): (Vec<i64>, Vec<f64>) = points.into_iter().unzip();
     let write = Write {
         stream: id(number),
@@ -64,7 +70,7 @@ async fn insert(backend: &dyn Backend, number: u128, points: Vec<(i64, f64)>) {
 /// | `pmu/south/empty` | none |
 /// | `lab/twin`, twice | one and two |
 /// | `lab/odd` | both sides of 1970, times that repeat, the ends of time |
-async fn fixture() -> Arc<dyn Backend> {
+pub(crate) async fn fixture() -> Arc<dyn Backend> {
     let engine: Arc<dyn Backend> = Engine::memory();
     let store = engine.as_ref();
     create(store, 1, "pmu/north", "voltage", "V").await;

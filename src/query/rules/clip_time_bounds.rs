@@ -124,7 +124,10 @@ mod tests {
     }
 
     fn end(of: i64) -> Expr {
-        Expr::Literal(ScalarValue::TimestampNanosecond(Some(of), Some("UTC".into())), None)
+        Expr::Literal(
+            ScalarValue::TimestampNanosecond(Some(of), Some("UTC".into())),
+            None,
+        )
     }
 
     #[test]

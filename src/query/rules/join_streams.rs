@@ -19,9 +19,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType, NullEquality, TableReference};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{
-    Expr, Join, LogicalPlan, LogicalPlanBuilder, Projection, lit,
-};
+use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, Projection, lit};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::beneath::Beneath;
@@ -156,7 +154,11 @@ fn one_scan(join: &Join) -> Result<Option<LogicalPlan>> {
 /// Where `points` is, if the other side is `streams` in the same state.
 fn sides(left: &Beneath, right: &Beneath) -> Option<(Side, Arc<Frame>)> {
     let (side, points, streams) = match left.table.downcast_ref::<PointsTable>() {
-        Some(points) => (Side::Left, points, right.table.downcast_ref::<StreamsTable>()?),
+        Some(points) => (
+            Side::Left,
+            points,
+            right.table.downcast_ref::<StreamsTable>()?,
+        ),
         None => (
             Side::Right,
             right.table.downcast_ref::<PointsTable>()?,

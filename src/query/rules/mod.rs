@@ -17,17 +17,21 @@ use join_streams::JoinStreams;
 pub(super) use one_frame::{OneFrame, with_frame};
 use push_down_buckets::PushDownBuckets;
 
-/// Our rules among DataFusion's: before everything costly, so that the rest of planning sees little, and again behind it, for
-/// what only the others bring to light.
-pub(super) fn among(
-    others: Vec<Arc<dyn OptimizerRule + Send + Sync>>,
-) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
+type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
+
+/// Our rules for before everything costly, so that the rest of planning sees little.
+pub(super) fn first() -> Rules {
+    vec![
         Arc::new(DistinctScans),
         Arc::new(ClipTimeBounds),
         Arc::new(JoinStreams),
         Arc::new(PushDownBuckets),
-    ];
+    ]
+}
+
+/// Our rules among DataFusion's: before them, and again behind them for what only these bring to light.
+pub(super) fn among(others: Rules) -> Rules {
+    let mut rules = first();
     rules.extend(others);
     rules.push(Arc::new(JoinStreams));
     rules.push(Arc::new(PushDownBuckets));

@@ -49,14 +49,24 @@ impl OptimizerRule for OneFrame {
             Ok(TreeNodeRecursion::Continue)
         })?;
         // The later passes over a plan find it done.
-        let done = frames.windows(2).all(|pair| Arc::ptr_eq(&pair[0], &pair[1]))
-            && frames.first().is_none_or(|frame| !Arc::ptr_eq(frame, &self.home));
+        let done = frames
+            .windows(2)
+            .all(|pair| Arc::ptr_eq(&pair[0], &pair[1]))
+            && frames
+                .first()
+                .is_none_or(|frame| !Arc::ptr_eq(frame, &self.home));
         if done {
             return Ok(Transformed::no(plan));
         }
         let options = config.options();
-        let settings = options.extensions.get::<Settings>().cloned().unwrap_or_default();
-        let frame = self.home.fresh(settings.pushdown, options.execution.target_partitions);
+        let settings = options
+            .extensions
+            .get::<Settings>()
+            .cloned()
+            .unwrap_or_default();
+        let frame = self
+            .home
+            .fresh(settings.pushdown, options.execution.target_partitions);
         Ok(Transformed::yes(with_frame(plan, &Arc::new(frame))?))
     }
 }

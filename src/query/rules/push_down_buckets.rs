@@ -255,7 +255,9 @@ fn answer(expr: &Expr, see: &dyn Fn(&Expr) -> Result<Expr>) -> Result<Option<Sta
         (var_samp_udaf(), StatColumn::VarianceSample),
         (var_pop_udaf(), StatColumn::VariancePopulation),
     ];
-    let found = answers.into_iter().find(|(known, _)| is_value && func == known);
+    let found = answers
+        .into_iter()
+        .find(|(known, _)| is_value && func == known);
     Ok(found.map(|(_, column)| column))
 }
 
