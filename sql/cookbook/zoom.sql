@@ -39,3 +39,13 @@ ORDER BY month;
 
 -- Days that begin at six.
 SELECT time, mean, count FROM windows('pmu/north/voltage', INTERVAL '1 day', '2024-01-01T06:00:00Z');
+
+-- A row for every half minute, also where there are no points.
+SELECT t.bin, coalesce(v.points, 0) AS points, v.mean
+FROM generate_series(TIMESTAMP '2024-01-01T00:00:00', TIMESTAMP '2024-01-01T00:02:00', INTERVAL '30 seconds') AS t(bin)
+LEFT JOIN (
+  SELECT date_bin(INTERVAL '30 seconds', time) AS bin, count(*) AS points, avg(value) AS mean
+  FROM "pmu/south"."voltage"
+  GROUP BY 1
+) v ON v.bin = t.bin
+ORDER BY t.bin;

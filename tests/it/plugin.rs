@@ -80,7 +80,7 @@ async fn tables_functions_and_views_answer_from_statistics() {
 #[tokio::test]
 async fn each_statement_reads_a_state_of_its_own() {
     let (context, backend) = context().await;
-    let counts = "SELECT (SELECT count(*) FROM btrdb.\"pmu/south\".empty) AS a, (SELECT count(*) FROM raw_values('pmu/south/empty')) AS b";
+    let counts = "SELECT (SELECT count(*) FROM btrdb.\"pmu/south\".empty) AS a, (SELECT count(*) FROM windows('pmu/south/empty', 1)) AS b";
     assert!(text(&context, counts).await.contains("| 0 "));
     insert(backend.as_ref(), 4, vec![(0, 1.0)]).await;
     let rows = text(&context, counts).await;
