@@ -1,6 +1,6 @@
 //! Views and walks as streams of batches.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::buffer::ScalarBuffer;
@@ -16,8 +16,8 @@ use super::codec::Damage;
 use super::fetch::{Decode, Fetcher, corrupt};
 use super::history::{Step, View, sorted_runs};
 use super::marks::{Lookup, cut_in, version_in};
-use super::tree::Link;
-use super::walk::{PointWalk, StatWalk};
+use super::tree::{Link, Node};
+use super::walk::{Looked, PointWalk, StatWalk, WindowPlan};
 use crate::error::{Code, Error, Result};
 use crate::model::{
     PointBatch, PointQuery, Probe, Snapshot, Stat, StatBatch, StatQuery, StreamRead, TimeRange,
@@ -400,7 +400,32 @@ impl Current {
                 self.remaining -= rest.as_ref().map_or(0, |(times, _)| times.len() as u64);
                 return Ok(rest);
             }
-            self.walk.supply(self.fetcher.nodes(&links).await?);
+            let nodes = self.fetcher.nodes(&links).await?;
+            self.walk.supply(look(self.walk.plan(), nodes).await?);
         }
     }
+}
+
+/// Nodes that make a task of their own worth while: some tens of microseconds of work.
+const NODES_OF_TASK_MIN: usize = 128;
+
+/// Looks at nodes on as many cores as there is work for.
+async fn look(plan: &WindowPlan, mut nodes: Vec<Node>) -> Result<Vec<Looked>> {
+    let cores = tokio::runtime::Handle::current().metrics().num_workers();
+    let parts = (nodes.len() / NODES_OF_TASK_MIN).clamp(1, cores.max(1));
+    let size = nodes.len().div_ceil(parts).max(1);
+    let mut tasks = JoinSet::new();
+    for part in (1..parts).rev() {
+        let (plan, nodes) = (plan.clone(), nodes.split_off(part * size));
+        tasks.spawn(async move { (part, plan.look(nodes)) });
+    }
+    let mut looked = plan.look(nodes);
+    let mut others = BTreeMap::new();
+    while let Some(part) = tasks.join_next().await {
+        let (part, nodes) =
+            part.map_err(|error| Error::internal(format!("a read did not finish: {error}")))?;
+        others.insert(part, nodes);
+    }
+    looked.extend(others.into_values().flatten());
+    Ok(looked)
 }

@@ -177,11 +177,12 @@ impl Default for Stat {
 
 fn lane_sum(values: &[f64], term: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0; LANES];
-    let chunks = values.chunks_exact(LANES);
-    let rest = chunks.remainder();
+    let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane += term(value);
+        // As arrays and not one by one, so that the compiler sees vectors.
+        let terms = chunk.map(&term);
+        for lane in 0..LANES {
+            lanes[lane] += terms[lane];
         }
     }
     let folded = ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6]))
@@ -200,13 +201,28 @@ fn from_order_key(key: i64) -> f64 {
 }
 
 fn extremes(values: &[f64]) -> (f64, f64) {
-    let (mut min, mut max) = (i64::MAX, i64::MIN);
-    for &value in values {
-        let key = order_key(value);
-        min = min.min(key);
-        max = max.max(key);
+    // By number first, which the processor has instructions for; the two zeros are told apart afterwards.
+    let (mut low, mut high) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let value = chunk[lane];
+            low[lane] = if value < low[lane] { value } else { low[lane] };
+            high[lane] = if value > high[lane] {
+                value
+            } else {
+                high[lane]
+            };
+        }
     }
-    (from_order_key(min), from_order_key(max))
+    let all = |lanes: [f64; LANES]| lanes.into_iter().chain(rest.iter().copied());
+    let min = all(low).fold(f64::INFINITY, |a, b| if b < a { b } else { a });
+    let max = all(high).fold(f64::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    let has = |zero: f64| values.iter().any(|value| value.to_bits() == zero.to_bits());
+    (
+        if min == 0.0 && has(-0.0) { -0.0 } else { min },
+        if max == 0.0 && has(0.0) { 0.0 } else { max },
+    )
 }
 
 fn total_min(a: f64, b: f64) -> f64 {

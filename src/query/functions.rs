@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::ScalarValue;
@@ -13,7 +13,7 @@ use super::errors::to_datafusion;
 use super::lookups::{ChangesTable, NearestTable};
 use super::multi::MultiTable;
 use super::plugin::wait;
-use super::points::{PointColumn, time_type};
+use super::points::{PointColumn, ZONE, time_type};
 use super::resolve::{Names, find_all};
 use super::selection::text_of;
 use super::session::Frame;
@@ -21,6 +21,7 @@ use super::stats::StatColumn;
 use super::table::{NamedStream, StreamTable};
 use super::windows::WindowsTable;
 use crate::error::{Code, Error, Result};
+use crate::model::time::{MAX_TIME, MIN_TIME};
 use crate::model::{Direction, PointWidth, Version};
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
@@ -180,7 +181,7 @@ impl StreamFunction {
                 Arc::new(NearestTable {
                     frame: frame(),
                     stream: self.stream(stream)?,
-                    time: self.time("time", time)?,
+                    time: self.moment(time)?,
                     direction: if backward {
                         Direction::Backward
                     } else {
@@ -193,10 +194,16 @@ impl StreamFunction {
                     [resolution] => self.resolution(resolution)?,
                     _ => 0,
                 };
-                let to = self.version(to)?;
+                let (named, to) = (self.stream(stream)?, self.version(to)?);
+                if let Some(version) = named.version {
+                    return Err(Error::invalid(format!(
+                        "changes takes versions as arguments, and @{version} is in the name of the stream too"
+                    ))
+                    .with_code(Code::InvalidParameter));
+                }
                 Arc::new(ChangesTable {
                     frame: frame(),
-                    stream: self.stream(stream)?,
+                    stream: named,
                     from: self.version(from)?,
                     to: (to.0 != 0).then_some(to),
                     resolution,
@@ -221,7 +228,6 @@ impl StreamFunction {
             Function::Nearest => NearestTable::columns(),
             Function::Changes => ChangesTable::columns(),
             Function::MultiValues | Function::SampledValues => {
-                use arrow::datatypes::{DataType, Field, Schema};
                 let first = usize::from(self.function == Function::SampledValues);
                 let args = args.get(first..).unwrap_or_default();
                 let mut fields = vec![Field::new("time", time_type(), false)];
@@ -244,6 +250,10 @@ impl StreamFunction {
     }
 
     fn wrong(&self, what: &str, arg: &Expr) -> Error {
+        let arg = match literal(arg) {
+            Some(value) => value.to_string(),
+            None => arg.to_string(),
+        };
         Error::invalid(format!(
             "{arg} is no {what} of {}: {}",
             self.function.as_str(),
@@ -366,8 +376,28 @@ impl StreamFunction {
         let exponent = literal(arg)
             .and_then(integer_of)
             .ok_or_else(|| self.wrong("pointwidth (0 to 63)", arg))?;
-        // What does not fit is out of bounds in any case.
-        PointWidth::new(u64::try_from(exponent).unwrap_or(u64::MAX))
+        match u64::try_from(exponent) {
+            Ok(exponent) => PointWidth::new(exponent),
+            Err(_) => Err(
+                Error::invalid(format!("pointwidth {exponent} is not between 0 and 63"))
+                    .with_code(Code::InvalidPointWidth),
+            ),
+        }
+    }
+
+    /// A time to look from; from beyond all of time it is looked from its end.
+    fn moment(&self, arg: &Expr) -> Result<i64> {
+        let seconds = DataType::Timestamp(TimeUnit::Second, Some(ZONE.into()));
+        let beyond = literal(arg)
+            .filter(|value| integer_of(value).is_none() && value.cast_to(&time_type()).is_err())
+            .and_then(|value| value.cast_to(&seconds).ok());
+        let time = match beyond {
+            Some(ScalarValue::TimestampSecond(Some(seconds), _)) if seconds < 0 => MIN_TIME,
+            Some(ScalarValue::TimestampSecond(Some(_), _)) => MAX_TIME,
+            _ => self.time("time", arg)?,
+        };
+        // The last nanosecond of the domain holds no point.
+        Ok(time.clamp(MIN_TIME, MAX_TIME - 1))
     }
 
     fn time(&self, name: &str, arg: &Expr) -> Result<i64> {

@@ -13,11 +13,13 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::expressions::{
     BinaryExpr, Column, DynamicFilterTracking, InListExpr, IsNullExpr,
 };
+use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use datafusion::physical_expr_common::physical_expr::{
@@ -156,19 +158,24 @@ pub(super) fn narrows(filter: &Arc<dyn PhysicalExpr>) -> bool {
         .any(|part| times_of(part).is_some() || hull_of(part) != EVERY_VALUE || waits(part))
 }
 
-/// Whether `filter` compares streams or times with something that is known only at run time.
+/// Whether `filter` compares a time, a value or something about streams with the result of a sub-query, which is known only
+/// at run time.
 fn waits(filter: &Arc<dyn PhysicalExpr>) -> bool {
     let Some(binary) = filter.downcast_ref::<BinaryExpr>() else {
         return false;
     };
-    let (left, right) = (
-        collect_columns(binary.left()),
-        collect_columns(binary.right()),
-    );
-    let constant = left.is_empty() || right.is_empty();
-    let known =
-        |name: &str| name == "time" || name == "value" || StreamColumn::told(name).is_some();
-    constant && left.iter().chain(&right).all(|column| known(column.name())) && !is_volatile(filter)
+    let varies = |side: &Arc<dyn PhysicalExpr>| {
+        let column = side.downcast_ref::<Column>().map(Column::name);
+        matches!(column, Some("time" | "value")) || is_about_streams(side)
+    };
+    let (left, right) = (binary.left(), binary.right());
+    (varies(left) && is_of_subquery(right)) || (varies(right) && is_of_subquery(left))
+}
+
+/// Whether `expr` is made of results of sub-queries and constants.
+fn is_of_subquery(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let subquery = expr.exists(|inner| Ok(inner.downcast_ref::<ScalarSubqueryExpr>().is_some()));
+    subquery.unwrap_or(false) && collect_columns(expr).is_empty() && !is_volatile(expr)
 }
 
 fn is_about_streams(filter: &Arc<dyn PhysicalExpr>) -> bool {

@@ -42,18 +42,15 @@ impl Default for Optimizers {
 }
 
 impl Optimizers {
-    /// The plan as the rules leave it.
+    /// A plan whose types are settled, as the rules leave it.
     pub(super) fn optimize(&self, state: &SessionState, plan: &LogicalPlan) -> Result<LogicalPlan> {
         let options = OptimizerConfig::options(state);
-        let plan = state
-            .analyzer()
-            .execute_and_check(plan.clone(), &options, |_, _| {})?;
         let once = OptimizerContext::new_with_config_options(options).with_max_passes(1);
         let once = match state.execution_props().query_execution_start_time {
             Some(start) => once.with_query_execution_start_time(start),
             None => once,
         };
-        let plan = self.ours.optimize(plan, &once, |_, _| {})?;
+        let plan = self.ours.optimize(plan.clone(), &once, |_, _| {})?;
         if is_settled(&plan)? {
             return self.few.optimize(plan, &once, |_, _| {});
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ParamValues, ScalarValue};
@@ -48,6 +48,8 @@ impl Statement {
         plan: LogicalPlan,
     ) -> Result<Self> {
         check_reads(&plan)?;
+        // Types are settled before anything is said of them: `SELECT 1 UNION SELECT 2.5` is not integers.
+        let plan = typed(&state, plan)?;
         if let Some((name, value)) = setting_of(&plan) {
             // A setting that could not be made is refused while planning, not when it is applied.
             SessionOptions::default().set(&name, &value)?;
@@ -85,12 +87,8 @@ impl Statement {
 
     /// Runs the rules now, if what they make of the plan is good for later too.
     pub(super) fn optimize(&mut self) -> Result<()> {
-        let shows = matches!(
-            self.plan,
-            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::Statement(_)
-        );
         let bound = self.parameters.fields().is_empty();
-        if !shows && bound && is_timeless(&self.plan).map_err(from_datafusion)? {
+        if !shows(&self.plan) && bound && is_timeless(&self.plan).map_err(from_datafusion)? {
             self.optimized = Some(self.optimized()?);
         }
         Ok(())
@@ -204,6 +202,30 @@ impl Statement {
     }
 }
 
+/// The plan with all its types settled. Parameters that are not bound may leave some open.
+fn typed(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
+    if shows(&plan) {
+        return Ok(plan);
+    }
+    let unbound = plan.get_parameter_names().map_err(from_datafusion)?;
+    let options = state.config_options();
+    let typed = state
+        .analyzer()
+        .execute_and_check(plan.clone(), options, |_, _| {});
+    match typed {
+        Err(_) if !unbound.is_empty() => Ok(plan),
+        typed => typed.map_err(from_datafusion),
+    }
+}
+
+/// Whether the statement is about a plan or a setting, and not about rows.
+fn shows(plan: &LogicalPlan) -> bool {
+    matches!(
+        plan,
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::Statement(_)
+    )
+}
+
 fn setting_of(plan: &LogicalPlan) -> Option<(String, String)> {
     match plan {
         LogicalPlan::Statement(PlanStatement::SetVariable(set)) => {
@@ -304,6 +326,11 @@ fn plain(data_type: &DataType) -> DataType {
 
 /// The batch as the schema says: types made plain, names and nullability as declared.
 fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, DataFusionError> {
+    // A value that does not fit is an error, not a NULL.
+    let exactly = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
     let columns = batch
         .columns()
         .iter()
@@ -312,7 +339,7 @@ fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, DataF
             if column.data_type() == field.data_type() {
                 Ok(Arc::clone(column))
             } else {
-                cast(column, field.data_type())
+                cast_with_options(column, field.data_type(), &exactly)
             }
         })
         .collect::<Result<Vec<ArrayRef>, _>>()?;

@@ -17,11 +17,7 @@ const LOOKAHEAD_NODES: usize = 1024;
 
 /// The statistics of a view's windows, ascending; windows without points are absent.
 pub(crate) struct StatWalk {
-    cuts: Cuts,
-    /// Those asked for, as far as they lie in windows: ascending and disjoint.
-    ranges: Arc<[TimeRange]>,
-    /// The view's: points of the tree from here on do not count.
-    cut: i64,
+    plan: WindowPlan,
     frontier: VecDeque<Item>,
     runs: Option<Piece>,
     /// The window being filled; none before the first.
@@ -29,6 +25,23 @@ pub(crate) struct StatWalk {
     /// Complete windows.
     ready: VecDeque<(i64, Stat)>,
     done: bool,
+}
+
+/// What points count for.
+#[derive(Clone)]
+pub(crate) struct WindowPlan {
+    cuts: Cuts,
+    /// Those asked for, as far as they lie in windows: ascending and disjoint.
+    ranges: Arc<[TimeRange]>,
+    /// The view's: points of the tree from here on do not count.
+    cut: i64,
+}
+
+/// A node with the work done that needs nothing but the node.
+pub(crate) enum Looked {
+    Inner(Arc<Inner>),
+    /// The windows of a leaf's points.
+    Leaf(Vec<(TimeRange, Stat)>),
 }
 
 enum Item {
@@ -42,9 +55,11 @@ impl StatWalk {
     /// `cuts` have been checked against `ranges`, which are clipped to them, ascending and disjoint.
     pub(crate) fn new(view: View, cuts: Cuts, ranges: Arc<[TimeRange]>) -> Self {
         let mut walk = Self {
-            cuts,
-            ranges,
-            cut: view.cut,
+            plan: WindowPlan {
+                cuts,
+                ranges,
+                cut: view.cut,
+            },
             frontier: VecDeque::new(),
             runs: view.runs,
             open: None,
@@ -52,9 +67,9 @@ impl StatWalk {
             done: false,
         };
         let all = Span::ROOT.range();
-        if let (Some(root), [first, ..]) = (view.root, walk.ranges_in(all)) {
-            let covered = walk.before_cut(*first).covers(all);
-            let window = walk.cuts.window_of(all.start);
+        if let (Some(root), [first, ..]) = (view.root, walk.plan.ranges_in(all)) {
+            let covered = walk.plan.before_cut(*first).covers(all);
+            let window = walk.plan.cuts.window_of(all.start);
             let whole = window.filter(|window| covered && all.end <= window.end);
             walk.frontier.push_back(match (whole, view.total) {
                 (Some(window), Some(stat)) if stat.count > 0 => Item::Folded { window, stat },
@@ -63,6 +78,11 @@ impl StatWalk {
         }
         walk.drain();
         walk
+    }
+
+    /// What points count for.
+    pub(crate) fn plan(&self) -> &WindowPlan {
+        &self.plan
     }
 
     /// Up to `windows` complete windows; none if more nodes are needed first, or the walk is over.
@@ -84,7 +104,7 @@ impl StatWalk {
     }
 
     /// Goes on with the nodes of the links last wanted, in their order.
-    pub(crate) fn supply(&mut self, nodes: Vec<Node>) {
+    pub(crate) fn supply(&mut self, nodes: Vec<Looked>) {
         let mut head = Vec::with_capacity(4 * nodes.len());
         for node in nodes {
             while let Some(Item::Folded { .. }) = self.frontier.front() {
@@ -92,8 +112,12 @@ impl StatWalk {
             }
             self.frontier.pop_front();
             match node {
-                Node::Leaf(leaf) => self.fold_leaf(&leaf, &mut head),
-                Node::Inner(inner) => self.expand(&inner, &mut head),
+                Looked::Leaf(windows) => head.extend(
+                    windows
+                        .into_iter()
+                        .map(|(window, stat)| Item::Folded { window, stat }),
+                ),
+                Looked::Inner(inner) => self.expand(&inner, &mut head),
             }
         }
         for item in head.into_iter().rev() {
@@ -106,8 +130,8 @@ impl StatWalk {
     fn expand(&self, inner: &Inner, frontier: &mut Vec<Item>) {
         let span = inner.span;
         let mut number = 0;
-        for &range in self.ranges_in(span.range()) {
-            let range = self.before_cut(range);
+        for &range in self.plan.ranges_in(span.range()) {
+            let range = self.plan.before_cut(range);
             let within = range.intersect(span.range());
             if within.is_empty() {
                 return;
@@ -117,7 +141,7 @@ impl StatWalk {
             let last = span.slot_of(within.end - 1);
             while number <= last {
                 let slot = span.child(number).range();
-                let window = self.cuts.window_of(slot.start);
+                let window = self.plan.cuts.window_of(slot.start);
                 // How many slots from here on lie whole in the window and in the range.
                 let end = window.map_or(slot.start, |window| window.end.min(range.end));
                 let whole = if slot.start >= range.start && slot.end <= end {
@@ -143,30 +167,6 @@ impl StatWalk {
                 }
             }
         }
-    }
-
-    fn fold_leaf(&self, leaf: &Piece, frontier: &mut Vec<Item>) {
-        for &range in self.ranges_in(leaf.range()) {
-            let leaf = leaf.clip(self.before_cut(range));
-            for_each_window(&self.cuts, &leaf, |window, values| {
-                frontier.push(Item::Folded {
-                    window,
-                    stat: Stat::of(values),
-                });
-            });
-        }
-    }
-
-    /// The ranges that reach into `span`.
-    fn ranges_in(&self, span: TimeRange) -> &[TimeRange] {
-        let first = self.ranges.partition_point(|range| range.end <= span.start);
-        let rest = &self.ranges[first..];
-        &rest[..rest.partition_point(|range| range.start < span.end)]
-    }
-
-    /// The part of a range whose points of the tree count.
-    fn before_cut(&self, range: TimeRange) -> TimeRange {
-        TimeRange::new(range.start, range.end.min(self.cut))
     }
 
     /// Folds what is certain from the front of the frontier into windows.
@@ -207,9 +207,9 @@ impl StatWalk {
     fn add_runs(&mut self, runs: &Piece) {
         let mut open = self.open.take();
         let mut ready = std::mem::take(&mut self.ready);
-        for &range in self.ranges_in(runs.range()) {
+        for &range in self.plan.ranges_in(runs.range()) {
             for_each_window(
-                &self.cuts,
+                &self.plan.cuts,
                 &runs.clip(range),
                 |window, values| match &mut open {
                     Some((current, total)) if *current == window => total.merge(&Stat::of(values)),
@@ -229,6 +229,41 @@ impl StatWalk {
         if let Some((window, stat)) = self.open.take() {
             self.ready.push_back((window.start, stat));
         }
+    }
+}
+
+impl WindowPlan {
+    /// Looks at nodes: this is where the time goes, and it can be done beside each other.
+    pub(crate) fn look(&self, nodes: Vec<Node>) -> Vec<Looked> {
+        let looked = nodes.into_iter().map(|node| match node {
+            Node::Inner(inner) => Looked::Inner(inner),
+            Node::Leaf(leaf) => Looked::Leaf(self.windows(&leaf)),
+        });
+        looked.collect()
+    }
+
+    fn windows(&self, leaf: &Piece) -> Vec<(TimeRange, Stat)> {
+        // Most leaves are looked at because one cut divides them.
+        let mut windows = Vec::with_capacity(2);
+        for &range in self.ranges_in(leaf.range()) {
+            let leaf = leaf.clip(self.before_cut(range));
+            for_each_window(&self.cuts, &leaf, |window, values| {
+                windows.push((window, Stat::of(values)));
+            });
+        }
+        windows
+    }
+
+    /// The ranges that reach into `span`.
+    fn ranges_in(&self, span: TimeRange) -> &[TimeRange] {
+        let first = self.ranges.partition_point(|range| range.end <= span.start);
+        let rest = &self.ranges[first..];
+        &rest[..rest.partition_point(|range| range.start < span.end)]
+    }
+
+    /// The part of a range whose points of the tree count.
+    fn before_cut(&self, range: TimeRange) -> TimeRange {
+        TimeRange::new(range.start, range.end.min(self.cut))
     }
 }
 
