@@ -145,8 +145,20 @@ impl Store {
     ) -> Result<(Version, PointWalk, Fetcher)> {
         let view = self.view(read, commit, &query.probe).await?;
         let version = view.version;
+        count_live(&view, &query.ranges, &query.probe);
         let walk = PointWalk::new(view, query);
         Ok((version, walk, Fetcher::new(self, read.id, &query.probe)))
+    }
+}
+
+/// Counts the points of a view that are in no tree yet: they are looked at like a leaf in memory.
+fn count_live(view: &View, ranges: &[TimeRange], probe: &Probe) {
+    if let Some(runs) = &view.runs {
+        let points = ranges.iter().map(|range| runs.clip(*range).len() as u64);
+        let points = points.sum();
+        if points > 0 {
+            probe.node(points, true);
+        }
     }
 }
 
@@ -370,6 +382,7 @@ impl Stats {
                 .store
                 .view(read, self.commit, &self.query.probe)
                 .await?;
+            count_live(&view, &self.ranges, &self.query.probe);
             self.current = Some(Current {
                 stream,
                 version: view.version,

@@ -143,7 +143,7 @@ impl Stat {
 
     /// Population variance (divided by n), as BTrDB defines its `stddev`: 0 for one value.
     pub fn variance_population(&self) -> f64 {
-        self.m2.max(0.0) / self.count as f64
+        self.deviations() / self.count as f64
     }
 
     /// Population standard deviation.
@@ -153,7 +153,15 @@ impl Stat {
 
     /// Sample variance (divided by n - 1), as SQL's `var_samp`; none for fewer than two values.
     pub fn variance_sample(&self) -> Option<f64> {
-        (self.count > 1).then(|| self.m2.max(0.0) / (self.count - 1) as f64)
+        (self.count > 1).then(|| self.deviations() / (self.count - 1) as f64)
+    }
+
+    /// The squared deviations without what rounding alone made of them.
+    fn deviations(&self) -> f64 {
+        if self.min == self.max {
+            return 0.0;
+        }
+        self.m2.max(0.0)
     }
 
     fn add_sum(&mut self, sum: f64, error: f64) {

@@ -147,11 +147,35 @@ impl Cuts {
     }
 }
 
+/// Nanoseconds for people, in the largest unit that has a whole number of them.
+pub(crate) struct Span(pub(crate) u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 6] = [
+            (86_400_000_000_000, "day"),
+            (3_600_000_000_000, "hour"),
+            (60_000_000_000, "minute"),
+            (1_000_000_000, "second"),
+            (1_000_000, "millisecond"),
+            (1_000, "microsecond"),
+        ];
+        let unit = UNITS
+            .iter()
+            .find(|(nanos, _)| self.0 > 0 && self.0.is_multiple_of(*nanos));
+        match unit {
+            Some((nanos, name)) if self.0 == *nanos => write!(f, "1 {name}"),
+            Some((nanos, name)) => write!(f, "{} {name}s", self.0 / nanos),
+            None => write!(f, "{} ns", self.0),
+        }
+    }
+}
+
 impl fmt::Display for Cuts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Every { origin: 0, width } => write!(f, "every {width} ns"),
-            Self::Every { origin, width } => write!(f, "every {width} ns from {origin}"),
+            Self::Every { origin: 0, width } => write!(f, "every {}", Span(*width)),
+            Self::Every { origin, width } => write!(f, "every {} from {origin}", Span(*width)),
             Self::At(cuts) => write!(f, "{} windows", cuts.len().saturating_sub(1)),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::ScalarValue;
@@ -320,7 +320,7 @@ impl StreamFunction {
     fn period(&self, arg: &Expr) -> Result<u64> {
         let what = "period (nanoseconds, or an interval of days and less)";
         let nanos = literal(arg)
-            .and_then(nanos_of)
+            .and_then(span_of)
             .ok_or_else(|| self.wrong(what, arg))?;
         u64::try_from(nanos)
             .ok()
@@ -364,7 +364,7 @@ impl StreamFunction {
     fn width(&self, arg: &Expr) -> Result<u64> {
         let what = "width (nanoseconds, or an interval of days and less)";
         let nanos = literal(arg)
-            .and_then(nanos_of)
+            .and_then(span_of)
             .ok_or_else(|| self.wrong(what, arg))?;
         u64::try_from(nanos).map_err(|_| {
             Error::invalid(format!("window width {nanos} ns is not between 1 and 2^63"))
@@ -433,6 +433,15 @@ fn integer_of(value: &ScalarValue) -> Option<i128> {
         ScalarValue::UInt64(Some(number)) => (*number).into(),
         _ => return None,
     })
+}
+
+/// A span in nanoseconds, which may be written as text: `'10 minutes'`.
+fn span_of(value: &ScalarValue) -> Option<i128> {
+    if text_of(value).is_none() {
+        return nanos_of(value);
+    }
+    let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+    nanos_of(&value.cast_to(&interval).ok()?)
 }
 
 /// A span in nanoseconds: an integer, or an interval without months, which have no one length.

@@ -16,6 +16,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use datafusion::common::config::ConfigOptions;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
@@ -108,6 +109,12 @@ const ORDERED_BUFFER_BYTES: usize = 4 << 20;
 /// How many of the hungriest consumers an out-of-memory message names.
 const CONSUMERS_SHOWN: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not 0");
 
+/// DataFusion 55.2 tells scans which values can still be a `max`, and passes over the aggregate's FILTER: points that only
+/// another aggregate counts would set the bound.
+fn forbid_aggregate_filters(options: &mut ConfigOptions) {
+    options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
+}
+
 impl Gateway {
     /// A gateway to `backend`.
     ///
@@ -127,6 +134,7 @@ impl Gateway {
             .with_batch_size(settings.batch_rows);
         // Partitions in order wait in here for each other, each with so many bytes.
         config.options_mut().execution.sort_pushdown_buffer_capacity = ORDERED_BUFFER_BYTES;
+        forbid_aggregate_filters(config.options_mut());
         let state = SessionStateBuilder::new_with_default_features()
             .with_config(config)
             .with_runtime_env(runtime)

@@ -22,6 +22,7 @@ use super::points::{Group, ShownSnapshot, time_column, time_type};
 use super::scan::{Ask, Read, ScanExec, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
 use super::table::{NamedStream, accepted_times, exact_if, is_time_column};
+use crate::model::window::Span;
 use crate::model::{Cuts, Direction, MultiQuery, TimeRange};
 
 /// Some streams as one wide table: `time`, and a column for each, null where it has no point.
@@ -173,7 +174,7 @@ impl fmt::Display for MultiRead {
         let snapshot = ShownSnapshot(self.frame.snapshot());
         write!(f, "ArrowMultiValues, {streams}, {ranges}, {snapshot}")?;
         if self.period > 0 {
-            write!(f, ", sampled every {} ns", self.period)?;
+            write!(f, ", sampled every {}", Span(self.period))?;
         }
         Ok(())
     }

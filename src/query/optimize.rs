@@ -2,7 +2,7 @@
 //!
 //! Once an aggregate has become a scan of statistics there is little left to improve, and DataFusion's rules, all of them and
 //! twice, would cost more than the answer. So our own rules run first, and where they leave nothing but such scans and what
-//! arranges their rows, four of the others are enough.
+//! arranges their rows, a handful of the others is enough.
 
 use std::sync::Arc;
 
@@ -11,7 +11,9 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::eliminate_limit::EliminateLimit;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::push_down_limit::PushDownLimit;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
@@ -33,6 +35,8 @@ impl Default for Optimizers {
             ours: Optimizer::with_rules(rules::first()),
             few: Optimizer::with_rules(vec![
                 Arc::new(SimplifyExpressions::new()),
+                Arc::new(EliminateLimit::new()),
+                Arc::new(PropagateEmptyRelation::new()),
                 Arc::new(PushDownLimit::new()),
                 Arc::new(PushDownFilter::new()),
                 Arc::new(OptimizeProjections::new()),

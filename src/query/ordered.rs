@@ -23,7 +23,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::errors::to_datafusion;
 use super::points::{Opened, PointColumn, PointRead};
-use super::scan::{Ask, Read, sort_key};
+use super::scan::{Ask, Read};
 use crate::model::{Cuts, Direction, PointQuery, StatQuery, StreamRead, TimeRange};
 
 /// Rows that are sorted at once, as far as times can be told apart: 16 MiB of points.
@@ -58,8 +58,7 @@ impl Read for OrderedRead {
     }
 
     fn orderings(&self) -> Vec<Vec<PhysicalSortExpr>> {
-        let time = sort_key(&self.0.schema, "time", self.0.direction);
-        time.into_iter().map(|time| vec![time]).collect()
+        self.0.by_time()
     }
 
     fn reordered(&self, direction: Direction) -> Option<Arc<dyn Read>> {

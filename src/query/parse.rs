@@ -36,6 +36,11 @@ pub(super) fn parse(sql: &str) -> Result<Parsed> {
     check(&statement)?;
     if let Parsed::Statement(sql) = innermost(&mut statement) {
         let _ = sql.visit(&mut LowercaseFunctions);
+        if sql.visit(&mut Samples).is_break() {
+            let why =
+                "DataFusion would pass over it; WHERE random() < 0.1 takes a tenth of the rows";
+            return Err(refused("TABLESAMPLE", why));
+        }
     }
     Ok(statement)
 }
@@ -236,6 +241,22 @@ impl VisitorMut for LowercaseFunctions {
     }
 }
 
+/// Ends at a sample of a table.
+struct Samples;
+
+impl VisitorMut for Samples {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table {
+                sample: Some(_), ..
+            } => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
 /// A call of one of our table functions, with its arguments.
 pub(super) fn call_of(factor: &TableFactor) -> Option<(Function, &[FunctionArg])> {
     let (name, args) = match factor {
@@ -288,6 +309,7 @@ mod tests {
             "EXPLAIN INSERT INTO points VALUES (1)",
             "EXPLAIN ANALYZE INSERT INTO points VALUES (1)",
             "SELECT 1 INTO t",
+            "SELECT count(*) FROM points TABLESAMPLE BERNOULLI (10)",
             "BEGIN",
         ] {
             let error = parse(sql).expect_err(sql);

@@ -12,12 +12,12 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
 use futures::FutureExt;
 
-use super::GatewaySettings;
 use super::errors::to_datafusion;
 use super::functions::{Function, StreamFunction, Streams};
 use super::resolve::{CATALOG, PUBLIC, RELATIONS, find_table, listing_of};
 use super::rules::{self, OneFrame};
 use super::session::{Frame, Settings};
+use super::{GatewaySettings, forbid_aggregate_filters};
 use crate::backend::Backend;
 use crate::model::{CollectionMatch, StreamFilter};
 
@@ -76,11 +76,9 @@ pub fn register(context: &SessionContext, backend: Arc<dyn Backend>) -> crate::e
     let mut state = SessionStateBuilder::new_from_existing(state)
         .with_optimizer_rules(rules)
         .build();
-    state
-        .config_mut()
-        .options_mut()
-        .extensions
-        .insert(Settings::default());
+    let options = state.config_mut().options_mut();
+    options.extensions.insert(Settings::default());
+    forbid_aggregate_filters(options);
     for function in Function::ALL {
         let streams = Streams::OfSession(Arc::clone(&home));
         state.register_udtf(

@@ -130,6 +130,19 @@ impl PointRead {
         }
     }
 
+    /// The order of time, and of streams within one time.
+    pub(super) fn by_time(&self) -> Vec<Vec<PhysicalSortExpr>> {
+        let uuid = sort_key(
+            &self.schema,
+            StreamColumn::Uuid.as_str(),
+            Direction::Forward,
+        );
+        let time = sort_key(&self.schema, "time", self.direction);
+        time.into_iter()
+            .map(|time| std::iter::once(time).chain(uuid.clone()).collect())
+            .collect()
+    }
+
     /// Whether no partition has more than one stream.
     fn is_one_by_one(&self) -> bool {
         self.groups.iter().all(|group| group.reads.len() <= 1)
@@ -297,10 +310,10 @@ impl Read for PointRead {
     }
 
     fn orderings(&self) -> Vec<Vec<PhysicalSortExpr>> {
-        let time = sort_key(&self.schema, "time", self.direction);
         if self.is_one_by_one() {
-            return time.into_iter().map(|time| vec![time]).collect();
+            return self.by_time();
         }
+        let time = sort_key(&self.schema, "time", self.direction);
         let uuid = sort_key(
             &self.schema,
             StreamColumn::Uuid.as_str(),

@@ -42,6 +42,7 @@ use datafusion::physical_plan::{
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
+use super::catalogue::StreamColumn;
 use super::narrow::narrows;
 use crate::model::{Direction, Probe, StreamDescriptor, StreamRead, Taken, TimeRange};
 
@@ -132,13 +133,23 @@ impl ScanExec {
         }
     }
 
-    /// The direction along time that `order` asks for, if it asks for nothing else.
+    /// The direction along time that `order` asks for, if it asks for nothing else but that streams ascend within one time.
     ///
-    /// Times repeat, so a second key would have something to say.
+    /// Times repeat, so any other second key would have something to say.
     fn direction_of(&self, order: &[PhysicalSortExpr]) -> Option<Direction> {
-        let [key] = order else {
-            return None;
+        let (key, tie) = match order {
+            [key] => (key, None),
+            [key, tie] => (key, Some(tie)),
+            _ => return None,
         };
+        let place = |key: &PhysicalSortExpr| key.expr.downcast_ref::<Column>().map(Column::index);
+        // Points of one time stand in the order of their streams.
+        if let Some(tie) = tie
+            && (tie.options.descending
+                || self.read.schema().field(place(tie)?).name() != StreamColumn::Uuid.as_str())
+        {
+            return None;
+        }
         let column = key.expr.downcast_ref::<Column>()?;
         (self.read.schema().field(column.index()).name() == "time").then_some(
             if key.options.descending {

@@ -125,7 +125,8 @@ impl StatColumn {
             }
             Self::Min => |stat: &Stat| Some(stat.min),
             Self::Max => |stat: &Stat| Some(stat.max),
-            Self::Mean => |stat: &Stat| Some(stat.mean),
+            // Rounding may carry a mean beyond the values it is of.
+            Self::Mean => |stat: &Stat| Some(stat.mean.max(stat.min).min(stat.max)),
             Self::Sum => |stat: &Stat| Some(stat.total()),
             Self::StddevPopulation => |stat: &Stat| Some(stat.stddev()),
             Self::VariancePopulation => |stat: &Stat| Some(stat.variance_population()),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Column;
@@ -13,7 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::errors::to_datafusion;
 use super::filter::{TimeSet, time_set, time_set_of_all};
-use super::points::{PointColumn, PointRead};
+use super::points::{PointColumn, PointRead, ZONE};
 use super::scan::ScanExec;
 use super::selection::{is_about_streams, select};
 use super::session::Frame;
@@ -47,6 +47,21 @@ impl fmt::Display for NamedStream {
 /// Whether `expr` is the time column of the table that is being asked.
 pub(super) fn is_time_column(expr: &Expr) -> bool {
     matches!(expr, Expr::Column(Column { name, .. }) if name == "time")
+}
+
+/// Whether `expr` is that column, its zone named or not: the nanoseconds are the same.
+pub(super) fn is_time_of_any_zone(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast(cast) => {
+            let nanos = match cast.field.data_type() {
+                DataType::Timestamp(TimeUnit::Nanosecond, None) => true,
+                DataType::Timestamp(TimeUnit::Nanosecond, Some(zone)) => zone.as_ref() == ZONE,
+                _ => false,
+            };
+            nanos && is_time_column(&cast.expr)
+        }
+        expr => is_time_column(expr),
+    }
 }
 
 /// One answer per predicate: whether `understood` takes it over for good.

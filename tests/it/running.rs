@@ -65,7 +65,11 @@ async fn a_statement_sees_one_state_while_others_write() {
         "SELECT min(c), max(c) FROM (SELECT name, count(*) AS c FROM points GROUP BY name)",
     ];
     let mut rounds = 0;
-    while writer.try_join_next().is_none() {
+    loop {
+        if let Some(written) = writer.try_join_next() {
+            written.expect("written");
+            break;
+        }
         for sql in same {
             let batches = rows(&gateway, sql).await;
             let count = |column: usize| {

@@ -2,6 +2,7 @@
 
 mod beneath;
 mod clip_time_bounds;
+mod distinct_keys;
 mod distinct_scans;
 mod join_streams;
 mod one_frame;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use datafusion::optimizer::OptimizerRule;
 
 use clip_time_bounds::ClipTimeBounds;
+use distinct_keys::DistinctKeys;
 use distinct_scans::DistinctScans;
 use join_streams::JoinStreams;
 pub(super) use one_frame::{OneFrame, with_frame};
@@ -34,6 +36,7 @@ pub(super) fn among(others: Rules) -> Rules {
     let mut rules = first();
     rules.extend(others);
     rules.push(Arc::new(JoinStreams));
+    rules.push(Arc::new(DistinctKeys));
     rules.push(Arc::new(PushDownBuckets));
     rules
 }

@@ -45,7 +45,9 @@ use crate::query::grid::{DAY, grid};
 use crate::query::selection::is_about_streams;
 use crate::query::session::Frame;
 use crate::query::stats::StatColumn;
-use crate::query::table::{NamedStream, PointsTable, StreamTable, is_time_column};
+use crate::query::table::{
+    NamedStream, PointsTable, StreamTable, is_time_column, is_time_of_any_zone,
+};
 
 /// Turns aggregates of points into reads of statistics.
 #[derive(Debug)]
@@ -121,6 +123,10 @@ fn push_down(aggregate: &Aggregate, config: &dyn OptimizerConfig) -> Result<Opti
                 keys.push(key);
                 StatColumn::Key(keys.len() - 1)
             }
+            Some(Key::Constant(key)) if !field.data_type().is_nested() => {
+                keys.push(key);
+                StatColumn::Key(keys.len() - 1)
+            }
             _ => return Ok(None),
         });
     }
@@ -158,6 +164,8 @@ fn source(beneath: &Beneath) -> Option<(Arc<Frame>, Option<NamedStream>)> {
 /// What a GROUP BY expression groups by.
 enum Key {
     Streams(Expr),
+    /// The same for all.
+    Constant(Expr),
     Grid(Cuts),
 }
 
@@ -166,7 +174,8 @@ fn key(expr: Expr, reach: TimeRange) -> Option<Key> {
     match expr {
         Expr::Alias(alias) => key(*alias.expr, reach),
         expr if is_about_streams(&expr) => Some(Key::Streams(expr)),
-        Expr::ScalarFunction(call) => grid(&call, &is_time_column, reach).map(Key::Grid),
+        expr @ Expr::Literal(..) => Some(Key::Constant(expr)),
+        Expr::ScalarFunction(call) => grid(&call, &is_time_of_any_zone, reach).map(Key::Grid),
         Expr::Cast(cast) => {
             let step = match cast.field.data_type() {
                 DataType::Date32 => DAY,
