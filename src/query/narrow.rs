@@ -197,6 +197,22 @@ fn comparison(filter: &Arc<dyn PhysicalExpr>) -> Option<(&Column, Operator, Scal
     Some((column, binary.op().swap()?, constant(binary.left())?))
 }
 
+/// The column that `filter` says is the same in all rows.
+pub(super) fn constant_column(filter: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+    let binary = filter.downcast_ref::<BinaryExpr>()?;
+    let is_column = |side: &Arc<dyn PhysicalExpr>| side.downcast_ref::<Column>().is_some();
+    let is_constant =
+        |side: &Arc<dyn PhysicalExpr>| collect_columns(side).is_empty() && !is_volatile(side);
+    let (left, right) = (binary.left(), binary.right());
+    if *binary.op() != Operator::Eq {
+        return None;
+    }
+    if is_column(left) && is_constant(right) {
+        return Some(Arc::clone(left));
+    }
+    (is_column(right) && is_constant(left)).then(|| Arc::clone(right))
+}
+
 /// What an expression without columns comes to, if it can be told yet.
 fn constant(expr: &Arc<dyn PhysicalExpr>) -> Option<ScalarValue> {
     if !collect_columns(expr).is_empty() || is_volatile(expr) {

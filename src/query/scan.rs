@@ -21,7 +21,8 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{
-    EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr,
+    ConstExpr, EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr,
+    split_conjunction,
 };
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{
@@ -43,7 +44,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
 use super::catalogue::StreamColumn;
-use super::narrow::narrows;
+use super::narrow::{constant_column, narrows};
 use crate::model::{Direction, Probe, StreamDescriptor, StreamRead, Taken, TimeRange};
 
 /// What a scan asks of the backend, and the columns it makes of the answer.
@@ -111,24 +112,13 @@ pub(super) struct ScanExec {
 
 impl ScanExec {
     pub(super) fn new(read: Arc<dyn Read>, limit: Option<usize>) -> Self {
-        let orderings = read.orderings().into_iter().filter_map(LexOrdering::new);
-        let equivalences =
-            EquivalenceProperties::new_with_orderings(Arc::clone(read.schema()), orderings);
-        let properties = PlanProperties::new(
-            equivalences,
-            // Never `Hash`: DataFusion takes every hash partitioning for its own hash function.
-            Partitioning::UnknownPartitioning(read.partitions()),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        )
-        .with_scheduling_type(SchedulingType::Cooperative);
         let limit = limit.filter(|_| read.pushdown());
         Self {
+            properties: properties(read.as_ref(), &[]),
             read,
             limit,
             filters: Vec::new(),
             hints: Vec::new(),
-            properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         }
     }
@@ -159,6 +149,27 @@ impl ScanExec {
             },
         )
     }
+}
+
+/// What a scan declares of its rows.
+fn properties(read: &dyn Read, filters: &[Arc<dyn PhysicalExpr>]) -> Arc<PlanProperties> {
+    let orderings = read.orderings().into_iter().filter_map(LexOrdering::new);
+    let mut equivalences =
+        EquivalenceProperties::new_with_orderings(Arc::clone(read.schema()), orderings);
+    // As DataFusion's own filter would say: a column that equals a constant needs no sort.
+    let constants = filters.iter().flat_map(|filter| split_conjunction(filter));
+    let constants = constants.filter_map(constant_column).map(ConstExpr::from);
+    if equivalences.add_constants(constants).is_err() {
+        equivalences = EquivalenceProperties::new(Arc::clone(read.schema()));
+    }
+    let properties = PlanProperties::new(
+        equivalences,
+        // Never `Hash`: DataFusion takes every hash partitioning for its own hash function.
+        Partitioning::UnknownPartitioning(read.partitions()),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    );
+    Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative))
 }
 
 impl DisplayAs for ScanExec {
@@ -340,6 +351,7 @@ impl ExecutionPlan for ScanExec {
                 PushedDown::No
             });
         }
+        scan.properties = properties(scan.read.as_ref(), &scan.filters);
         let any = answers
             .iter()
             .any(|answer| matches!(answer, PushedDown::Yes));
@@ -365,6 +377,7 @@ impl ExecutionPlan for ScanExec {
         Ok(match reordered {
             Some(read) => SortOrderPushdownResult::Exact {
                 inner: Arc::new(Self {
+                    properties: properties(read.as_ref(), &self.filters),
                     filters: self.filters.clone(),
                     hints: self.hints.clone(),
                     ..Self::new(read, None)

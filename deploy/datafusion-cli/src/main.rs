@@ -1,5 +1,5 @@
-//! Stock `datafusion-cli` with BTrDB in it: the streams of a store beside files, object stores and whatever else DataFusion
-//! reads.
+//! Stock `datafusion-cli` with BTrDB in it, as the catalog `btrdb`: the streams of a store beside files, object stores and
+//! whatever else DataFusion reads.
 //!
 //! ```sh
 //! cargo run --release -p btrdb-datafusion-cli -- --data ./btrdb-data
@@ -47,12 +47,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Engine::open(&arguments.data, Settings::default()).await?
     };
     let backend: Arc<dyn Backend> = Arc::clone(&engine) as _;
-    let config = SessionConfig::new()
-        .with_information_schema(true)
-        .with_default_catalog_and_schema("btrdb", "public");
-    // Stock tables stay reachable: what is created by hand goes into a catalog of that name.
+    let config = SessionConfig::new().with_information_schema(true);
     let context = SessionContext::new_with_config(config);
     btrdb_flight::query::register(&context, backend)?;
+    // Files by their paths, as the stock shell has them.
+    let context = context.enable_url_table();
     let mut options = PrintOptions {
         format: arguments.format,
         quiet: arguments.quiet,

@@ -65,10 +65,10 @@ async fn streams_are_tables_beside_files() {
     let text = run(
         &store,
         &[
-            "SELECT count(*), avg(value), max(time) FROM \"pmu/north\".voltage",
-            "EXPLAIN SELECT date_trunc('minute', time), max(value) FROM \"pmu/north\".voltage GROUP BY 1",
+            "SELECT count(*), avg(value), max(time) FROM btrdb.\"pmu/north\".voltage",
+            "EXPLAIN SELECT date_trunc('minute', time), max(value) FROM btrdb.\"pmu/north\".voltage GROUP BY 1",
             &format!(
-                "SELECT count(*) AS over FROM points JOIN '{}' AS limits USING (name) WHERE value > most",
+                "SELECT count(*) AS over FROM btrdb.public.points JOIN '{}' AS limits USING (name) WHERE value > most",
                 limits.display()
             ),
             "SELECT mean FROM windows('pmu/north/voltage', INTERVAL '5 minutes')",
