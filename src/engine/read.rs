@@ -430,7 +430,8 @@ async fn look(plan: &WindowPlan, mut nodes: Vec<Node>) -> Result<Vec<Looked>> {
     let mut tasks = JoinSet::new();
     for part in (1..parts).rev() {
         let (plan, nodes) = (plan.clone(), nodes.split_off(part * size));
-        tasks.spawn(async move { (part, plan.look(nodes)) });
+        // On a thread of its own at once: a task would wait in this worker's own slot until this one is done.
+        tasks.spawn_blocking(move || (part, plan.look(nodes)));
     }
     let mut looked = plan.look(nodes);
     let mut others = BTreeMap::new();
