@@ -40,16 +40,23 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// Error codes of the BTrDB protocol that this program raises.
+/// Error codes of the BTrDB protocol.
 ///
-/// The numbers are BTrDB's own; `btrdb-python` turns them into its exception classes.
+/// The numbers are BTrDB's own; `btrdb-python` turns them into its exception classes. Those that only other servers raise are
+/// here as far as a client must know them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Code {
     /// No point at or beyond the time asked for.
     NoSuchPoint = 401,
+    /// The call was cancelled, or took too long.
+    ContextError = 402,
+    /// An insert failed for a reason of the server's.
+    InsertFailure = 403,
     /// No stream has this uuid.
     NoSuchStream = 404,
+    /// Another node of the cluster is to be asked.
+    WrongEndpoint = 405,
     /// The collection is empty, too long, or holds a NUL.
     InvalidCollection = 407,
     /// A tag or annotation key that BTrDB does not take.
@@ -62,12 +69,20 @@ pub enum Code {
     InsertTooBig = 414,
     /// A point width, window width or resolution out of bounds.
     InvalidPointWidth = 415,
+    /// What no other code says.
+    GenericError = 416,
     /// A live stream has this uuid.
     SameStream = 417,
     /// Another stream has this collection and these tags.
     AmbiguousStream = 418,
+    /// The cluster lacks members, for now.
+    ClusterDegraded = 419,
+    /// Arguments that contradict each other.
+    WrongArgs = 421,
     /// The property version expected is not the current one.
     AnnotationVersionMismatch = 423,
+    /// Faults are injected only where that was allowed.
+    FaultInjectionDisabled = 424,
     /// NaN or infinity, which BTrDB does not store.
     BadValue = 425,
     /// A queue or a limit ran over.
@@ -76,10 +91,65 @@ pub enum Code {
     InvalidVersions = 427,
     /// The uuid belonged to a stream that was obliterated.
     ReusedUuid = 429,
+    /// Streams cannot be obliterated here.
+    ObliterateDisabled = 431,
+    /// The store of objects fails.
+    StoreFailure = 432,
+    /// The caller may not do this.
+    Unauthorized = 437,
     /// An argument that fits no other code.
     InvalidParameter = 438,
+    /// The store of descriptions cannot be reached.
+    MetadataConnection = 440,
+    /// SQL over descriptions that does not parse, or names what there is not.
+    BadSqlValue = 441,
     /// A version in the future, before the first, or pruned.
     VersionNotAvailable = 450,
+    /// A defect of the server.
+    InvariantFailure = 500,
+    /// The server does not do this.
+    NotImplemented = 501,
+}
+
+impl Code {
+    const ALL: [Self; 31] = [
+        Self::NoSuchPoint,
+        Self::ContextError,
+        Self::InsertFailure,
+        Self::NoSuchStream,
+        Self::WrongEndpoint,
+        Self::InvalidCollection,
+        Self::InvalidTagKey,
+        Self::InvalidTagValue,
+        Self::InvalidTimeRange,
+        Self::InsertTooBig,
+        Self::InvalidPointWidth,
+        Self::GenericError,
+        Self::SameStream,
+        Self::AmbiguousStream,
+        Self::ClusterDegraded,
+        Self::WrongArgs,
+        Self::AnnotationVersionMismatch,
+        Self::FaultInjectionDisabled,
+        Self::BadValue,
+        Self::ResourceDepleted,
+        Self::InvalidVersions,
+        Self::ReusedUuid,
+        Self::ObliterateDisabled,
+        Self::StoreFailure,
+        Self::Unauthorized,
+        Self::InvalidParameter,
+        Self::MetadataConnection,
+        Self::BadSqlValue,
+        Self::VersionNotAvailable,
+        Self::InvariantFailure,
+        Self::NotImplemented,
+    ];
+
+    /// The code with this number, if it is one that is known here.
+    pub fn of_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| *code as u32 == number)
+    }
 }
 
 impl Error {

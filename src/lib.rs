@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! 5  cli                              arguments, settings, wiring, exit codes
-//! 4  serve     flight                 decode, call, encode; nothing else
-//! 3  query | engine                   SQL over any backend | local tree: strangers to each other
-//! 2  backend                          the seam and its wrappers
+//! 4  serve     flight | btrdb         decode, call, encode; nothing else
+//! 3  query | engine | remote          SQL over any backend | local tree | a BTrDB elsewhere: strangers to each other
+//! 2  backend | wire                   the seam and its wrappers | protobuf and Arrow <-> model
 //! 1  model                            time, points, windows, streams, versions: no I/O, no async
 //! 0  error
 //! ```
@@ -18,3 +18,4 @@ pub mod error;
 pub mod model;
 pub mod query;
 pub mod serve;
+pub mod wire;

@@ -14,11 +14,12 @@ use tonic::transport::Channel;
 
 use super::statement::{self, Kind};
 use super::{Outcome, Rows, unexpected};
-use crate::cli::connect::{self, from_flight, from_status};
+use crate::cli::connect::{CredentialArgs, from_flight};
 use crate::error::Result;
 use crate::query::SessionOptions;
+use crate::wire::grpc;
 
-/// A connection, and what `SET` has set so far.
+/// A connection, and what its calls carry: the key, and what `SET` has set so far.
 ///
 /// Settings travel as headers of each call. A transaction would carry them too, but it would also pin every stream to what
 /// it held at the first statement.
@@ -31,11 +32,12 @@ pub(super) struct Remote {
 const SETTING_PREFIX: &str = "btrdb.";
 
 impl Remote {
-    pub(super) async fn connect(address: &str) -> Result<Self> {
-        let client = connect::flight_client(address).await?;
+    pub(super) async fn connect(address: &str, credentials: &CredentialArgs) -> Result<Self> {
+        let key = credentials.authorization();
+        let key = key.map(|(header, value)| (header.to_owned(), value));
         Ok(Self {
-            client,
-            headers: BTreeMap::new(),
+            client: credentials.flight_client(address).await?,
+            headers: key.into_iter().collect(),
         })
     }
 
@@ -103,7 +105,7 @@ impl Remote {
         while let Some(answer) = answers
             .message()
             .await
-            .map_err(|status| from_status(&status))?
+            .map_err(|status| grpc::from_status(&status))?
         {
             let result = DoPutUpdateResult::decode(answer.app_metadata).map_err(|error| {
                 unexpected("the server's answer is not understood").with_source(error)

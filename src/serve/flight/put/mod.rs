@@ -31,10 +31,11 @@ use super::Shared;
 use super::call::CallOptions;
 use super::descriptor::{StreamPath, Target, check_ids, find_one, unknown_stream};
 use super::metadata::{CATALOG, PUBLIC};
-use super::status::{kind, status};
+use super::status::status;
 use super::ticket::Prepared;
 use crate::backend::Backend;
 use crate::error::{Code, Error, ErrorKind, Result};
+use crate::wire::grpc;
 
 mod columns;
 mod points;
@@ -255,7 +256,7 @@ fn count(record_count: i64) -> PutResult {
 /// What went wrong while a client's rows were read.
 pub(super) fn unreadable(error: FlightError) -> Error {
     match error {
-        FlightError::Tonic(status) => Error::new(kind(status.code()), status.message()),
+        FlightError::Tonic(status) => Error::new(grpc::kind(status.code()), status.message()),
         other => Error::invalid(format!("the data of the put cannot be read: {other}")),
     }
 }
