@@ -91,10 +91,11 @@ pub trait Backend: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// Makes buffered points part of a version; answers the versions, in the order of `streams`.
     async fn flush(&self, streams: &[StreamId]) -> Result<Vec<Version>>;
 
-    /// Raw points.
+    /// Raw points. Each stream of the query answers with a batch at least, which tells the version even if it holds nothing.
     fn points(&self, query: PointQuery) -> BoxStream<'static, Result<PointBatch>>;
 
-    /// Statistics between cut points: windows, aligned windows, time buckets and whole ranges alike.
+    /// Statistics between cut points: windows, aligned windows, time buckets and whole ranges alike. Each stream of the query
+    /// answers with a batch at least, which tells the version even if it holds nothing.
     ///
     /// # Errors
     /// Code 415 for windows of no or too much width.

@@ -188,7 +188,17 @@ struct Points {
     query: PointQuery,
     commit: u64,
     left: VecDeque<(usize, StreamRead)>,
-    current: Option<(usize, Version, PointWalk, Fetcher)>,
+    current: Option<CurrentPoints>,
+}
+
+/// The stream whose points are being read.
+struct CurrentPoints {
+    stream: usize,
+    version: Version,
+    walk: PointWalk,
+    fetcher: Fetcher,
+    /// Whether a batch was answered that told the version.
+    is_told: bool,
 }
 
 /// The points of a query, stream by stream.
@@ -274,17 +284,21 @@ impl Points {
     /// Not while what the reader does with a batch may spare it the next ones.
     fn may_read_ahead(&self) -> bool {
         let current = self.current.as_ref();
-        current.is_none_or(|(.., walk, _)| walk.is_at_full_speed())
+        current.is_none_or(|current| current.walk.is_at_full_speed())
     }
 
     async fn next(&mut self) -> Result<Option<PointBatch>> {
         let rows = self.query.batch_rows.max(1);
         loop {
-            if let Some((stream, version, walk, fetcher)) = &mut self.current {
-                if let Some((times, values)) = next_points(walk, fetcher, rows).await? {
+            if let Some(current) = &mut self.current {
+                let (walk, fetcher) = (&mut current.walk, &mut current.fetcher);
+                let points = next_points(walk, fetcher, rows).await?;
+                if points.is_some() || !current.is_told {
+                    current.is_told = true;
+                    let (times, values) = points.unwrap_or_default();
                     return Ok(Some(PointBatch {
-                        stream: *stream,
-                        version: *version,
+                        stream: current.stream,
+                        version: current.version,
                         times,
                         values,
                     }));
@@ -298,7 +312,13 @@ impl Points {
                 .store
                 .walk_points(&self.query, read, self.commit)
                 .await?;
-            self.current = Some((stream, version, walk, fetcher));
+            self.current = Some(CurrentPoints {
+                stream,
+                version,
+                walk,
+                fetcher,
+                is_told: false,
+            });
         }
     }
 }
@@ -322,6 +342,8 @@ struct Current {
     fetcher: Fetcher,
     /// Windows that may still be answered.
     remaining: u64,
+    /// Whether a batch was answered that told the version.
+    is_told: bool,
 }
 
 /// The statistics of a query, stream by stream.
@@ -364,7 +386,10 @@ impl Stats {
     async fn next(&mut self) -> Result<Option<StatBatch>> {
         loop {
             if let Some(current) = &mut self.current {
-                if let Some((times, stats)) = current.next().await? {
+                let windows = current.next().await?;
+                if windows.is_some() || !current.is_told {
+                    current.is_told = true;
+                    let (times, stats) = windows.unwrap_or_default();
                     return Ok(Some(StatBatch {
                         stream: current.stream,
                         version: current.version,
@@ -389,6 +414,7 @@ impl Stats {
                 walk: StatWalk::new(view, self.query.cuts.clone(), Arc::clone(&self.ranges)),
                 fetcher: Fetcher::new(&self.store, read.id, &self.query.probe),
                 remaining: self.query.limit.unwrap_or(u64::MAX),
+                is_told: false,
             });
         }
     }

@@ -102,23 +102,20 @@ impl StreamColumn {
         Field::new(self.as_str(), data_type, nullable)
     }
 
-    /// The column over `streams`.
+    /// The column over `streams`, for which the store is read as `reads` say unless the catalogue [can tell](Self::is_told).
     pub(super) async fn column(
         self,
         frame: &Frame,
         streams: &[Arc<StreamDescriptor>],
+        reads: &[StreamRead],
     ) -> Result<ArrayRef> {
-        let reads = || streams.iter().map(|stream| frame.read(stream.id, None));
+        let reads = || reads.to_vec();
         Ok(match self {
-            Self::Version => Arc::new(UInt64Array::from(versions(frame, reads().collect()).await?)),
-            Self::PointCount => Arc::new(Int64Array::from(counts(frame, reads().collect()).await?)),
-            Self::Earliest => {
-                nearest(frame, reads().collect(), MIN_TIME, Direction::Forward).await?
-            }
+            Self::Version => Arc::new(UInt64Array::from(versions(frame, reads()).await?)),
+            Self::PointCount => Arc::new(Int64Array::from(counts(frame, reads()).await?)),
+            Self::Earliest => nearest(frame, reads(), MIN_TIME, Direction::Forward).await?,
             // Backward is before the time, and the last nanosecond of the domain holds no point.
-            Self::Latest => {
-                nearest(frame, reads().collect(), MAX_TIME - 1, Direction::Backward).await?
-            }
+            Self::Latest => nearest(frame, reads(), MAX_TIME - 1, Direction::Backward).await?,
             told => told.told_column(streams)?,
         })
     }
@@ -164,6 +161,10 @@ impl StreamColumn {
 }
 
 async fn versions(frame: &Frame, reads: Vec<StreamRead>) -> Result<Vec<u64>> {
+    let pinned: Option<Vec<u64>> = reads.iter().map(|read| Some(read.version?.0)).collect();
+    if let Some(pinned) = pinned {
+        return Ok(pinned);
+    }
     let ids: Vec<_> = reads.iter().map(|read| read.id).collect();
     let versions = frame
         .backend

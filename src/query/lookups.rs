@@ -15,10 +15,12 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
 use super::errors::to_datafusion;
+use super::pins::Calls;
 use super::points::{Group, ShownSnapshot, time_column, time_type};
 use super::scan::{Ask, Read, ScanExec, ShownStreams, batch_of};
 use super::session::Frame;
 use super::table::NamedStream;
+use crate::error::Error;
 use crate::model::{
     Changes, ChangesQuery, Direction, NearestQuery, StreamRead, Timestamp, Version,
 };
@@ -208,6 +210,10 @@ impl Lookup {
     async fn ask(&self, ask: &Ask) -> crate::error::Result<Vec<ArrayRef>> {
         ask.calls.add(1);
         let backend = &self.frame.backend;
+        let settled = |read| async move {
+            let settled = self.frame.settle(vec![read], Calls::One).await?;
+            Ok::<_, Error>(settled.first().copied().unwrap_or(read))
+        };
         match self.call {
             Call::Nearest {
                 read,
@@ -215,7 +221,7 @@ impl Lookup {
                 direction,
             } => {
                 let query = NearestQuery {
-                    streams: vec![read],
+                    streams: vec![settled(read).await?],
                     time,
                     direction,
                     snapshot: self.frame.snapshot(),
@@ -242,6 +248,7 @@ impl Lookup {
                 to,
                 resolution,
             } => {
+                let read = settled(read).await?;
                 let latest = match to.or(read.version) {
                     Some(version) => Some(version),
                     // What was acknowledged after the snapshot is not part of this statement.
@@ -289,7 +296,7 @@ impl fmt::Display for LookupRead {
             descriptors: &streams.descriptors,
             reads: &streams.reads,
         };
-        let snapshot = ShownSnapshot(frame.snapshot());
+        let snapshot = ShownSnapshot::of(frame, &streams.reads, Calls::One);
         match call {
             Call::Nearest {
                 time, direction, ..

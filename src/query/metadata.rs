@@ -17,12 +17,13 @@ use futures::stream::{self, BoxStream};
 
 use super::catalogue::StreamColumn;
 use super::errors::to_datafusion;
+use super::pins::Calls;
 use super::points::ShownSnapshot;
 use super::scan::{Ask, Read, ScanExec, batch_of};
 use super::selection::{is_about_streams, select};
 use super::session::Frame;
 use super::table::{exact_if, project};
-use crate::model::StreamDescriptor;
+use crate::model::{StreamDescriptor, StreamRead};
 
 /// Every stream: what the catalogue says, and what its points say where that is asked for.
 #[derive(Debug)]
@@ -85,10 +86,18 @@ impl TableProvider for StreamsTable {
             streams.truncate(limit);
         }
         let columns = project(&StreamColumn::ALL, projection);
+        // The catalogue tells most columns; only for the others are the streams themselves asked.
+        let reads = if columns.iter().all(|column| column.is_told()) {
+            Vec::new()
+        } else {
+            let reads = streams.iter().map(|stream| frame.read(stream.id, None));
+            reads.collect()
+        };
         let fields: Vec<Field> = columns.iter().map(|column| column.field()).collect();
         let read = StreamsRead {
             frame,
             streams,
+            reads,
             columns,
             schema: Arc::new(Schema::new(fields)),
         };
@@ -101,13 +110,23 @@ impl TableProvider for StreamsTable {
 struct StreamsRead {
     frame: Arc<Frame>,
     streams: Vec<Arc<StreamDescriptor>>,
+    /// One for each stream, if a column takes any.
+    reads: Vec<StreamRead>,
     columns: Vec<StreamColumn>,
     schema: SchemaRef,
 }
 
+impl StreamsRead {
+    /// How often each stream is asked about.
+    fn calls(&self) -> Calls {
+        let asked = self.columns.iter().filter(|column| !column.is_told());
+        Calls::several(asked.count() > 1)
+    }
+}
+
 impl fmt::Display for StreamsRead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshot = ShownSnapshot(self.frame.snapshot());
+        let snapshot = ShownSnapshot::of(&self.frame, &self.reads, self.calls());
         write!(
             f,
             "LookupStreams, streams={}, {snapshot}",
@@ -133,11 +152,15 @@ impl Read for StreamsRead {
         let mut read = self.clone();
         if let Some(limit) = ask.limit {
             read.streams.truncate(limit);
+            read.reads.truncate(limit);
         }
         stream::once(async move {
+            let calls = read.calls();
+            let reads = read.frame.settle(read.reads, calls).await;
+            let reads = reads.map_err(to_datafusion)?;
             let mut arrays = Vec::with_capacity(read.columns.len());
             for &column in &read.columns {
-                arrays.push(column.column(&read.frame, &read.streams).await?);
+                arrays.push(column.column(&read.frame, &read.streams, &reads).await?);
             }
             batch_of(&read.schema, arrays, read.streams.len())
         })

@@ -43,10 +43,12 @@ mod narrow;
 mod optimize;
 mod ordered;
 mod parse;
+mod pins;
 mod planner;
 mod plans;
 mod plugin;
 mod points;
+mod postgres;
 mod resolve;
 mod rules;
 mod scan;
@@ -58,7 +60,9 @@ mod table;
 mod windows;
 
 pub use errors::from_datafusion;
+pub use pins::Pins;
 pub use plugin::register;
+pub use postgres::MetadataRows;
 pub use session::SessionOptions;
 pub use statement::Statement;
 
@@ -177,5 +181,18 @@ impl Gateway {
             optimizers: Arc::clone(&self.shared.optimizers),
         };
         planner.plan_text(&self.shared.plans, sql).await
+    }
+
+    /// Runs one SELECT in PostgreSQL's words on the table `streams`, which has what the catalogue says of each stream and
+    /// nothing of its points.
+    ///
+    /// `params` take the places of `$1`, `$2`, and so on: as values, read as whatever type their place calls for. Each row is
+    /// a JSON object, its keys in the order of the projection and named as PostgreSQL names columns.
+    ///
+    /// # Errors
+    /// Code 441 for a statement that is no such SELECT, for names it does not find, and for parameters that are too few, too
+    /// many, or not of their type; some show only when the rows are read. What the store fails with stays as it is.
+    pub async fn metadata_sql(&self, sql: &str, params: &[String]) -> Result<MetadataRows> {
+        postgres::run(&self.shared, sql, params).await
     }
 }

@@ -13,15 +13,17 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_plan::ExecutionPlan;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use futures::stream::{self, BoxStream};
 
 use super::errors::to_datafusion;
 use super::filter::{TimeSet, time_set};
+use super::pins::Calls;
 use super::points::{Group, ShownSnapshot, time_column, time_type};
 use super::scan::{Ask, Read, ScanExec, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
 use super::table::{NamedStream, accepted_times, exact_if, is_time_column};
+use crate::error::Error;
 use crate::model::window::Span;
 use crate::model::{Cuts, Direction, MultiQuery, TimeRange};
 
@@ -164,6 +166,13 @@ struct MultiRead {
     schema: SchemaRef,
 }
 
+impl MultiRead {
+    /// How often each stream is asked about.
+    fn calls(&self) -> Calls {
+        Calls::several(self.ranges.len() > 1)
+    }
+}
+
 impl fmt::Display for MultiRead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let streams = ShownStreams {
@@ -171,7 +180,7 @@ impl fmt::Display for MultiRead {
             reads: &self.streams.reads,
         };
         let ranges = ShownRanges(&self.ranges);
-        let snapshot = ShownSnapshot(self.frame.snapshot());
+        let snapshot = ShownSnapshot::of(&self.frame, &self.streams.reads, self.calls());
         write!(f, "ArrowMultiValues, {streams}, {ranges}, {snapshot}")?;
         if self.period > 0 {
             write!(f, ", sampled every {}", Span(self.period))?;
@@ -199,16 +208,22 @@ impl Read for MultiRead {
     fn open(&self, _partition: usize, ask: &Ask) -> BoxStream<'static, Result<RecordBatch>> {
         let (frame, reads) = (Arc::clone(&self.frame), self.streams.reads.clone());
         let (period, ask) = (self.period, ask.clone());
-        let batches = stream::iter(self.ranges.clone()).flat_map(move |range| {
-            ask.calls.add(1);
-            frame.backend.multi_values(MultiQuery {
-                streams: reads.clone(),
-                range,
-                snap_period: period,
-                snapshot: frame.snapshot(),
-                probe: ask.probe.clone(),
-            })
-        });
+        let (ranges, calls) = (self.ranges.clone(), self.calls());
+        let settled = async move {
+            let reads = frame.settle(reads, calls).await?;
+            let batches = stream::iter(ranges).flat_map(move |range| {
+                ask.calls.add(1);
+                frame.backend.multi_values(MultiQuery {
+                    streams: reads.clone(),
+                    range,
+                    snap_period: period,
+                    snapshot: frame.snapshot(),
+                    probe: ask.probe.clone(),
+                })
+            });
+            Ok::<_, Error>(batches)
+        };
+        let batches = stream::once(settled).try_flatten();
         let (columns, schema) = (self.columns.clone(), Arc::clone(&self.schema));
         batches
             .map(move |batch| {

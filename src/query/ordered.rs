@@ -22,6 +22,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::errors::to_datafusion;
+use super::pins::Calls;
 use super::points::{Opened, PointColumn, PointRead};
 use super::scan::{Ask, Read};
 use crate::model::{Cuts, Direction, PointQuery, StatQuery, StreamRead, TimeRange};
@@ -88,7 +89,7 @@ impl Read for OrderedRead {
             let few = ask.limit.filter(|limit| *limit <= FEW_ROWS);
             Ok::<_, DataFusionError>(match few {
                 Some(limit) => stream::once(best(read, opened, ask, limit)).boxed(),
-                None => slices(read, opened, ask),
+                None => slices(read, opened, ask).await?,
             })
         };
         stream::once(opened).try_flatten().boxed()
@@ -190,7 +191,9 @@ async fn best(read: PointRead, opened: Opened, ask: Ask, limit: usize) -> Result
         });
         while let Some(mut batch) = batches.try_next().await.map_err(to_datafusion)? {
             batch.stream += first;
-            gathered.add(opened.rows(&batch)?);
+            if !batch.is_empty() {
+                gathered.add(opened.rows(&batch)?);
+            }
         }
         first += streams.len();
         if let Some(last) = gathered.prune(limit)? {
@@ -210,7 +213,13 @@ async fn best(read: PointRead, opened: Opened, ask: Ask, limit: usize) -> Result
 }
 
 /// All rows, slice by slice.
-fn slices(read: PointRead, opened: Opened, ask: Ask) -> BoxStream<'static, Result<RecordBatch>> {
+async fn slices(
+    read: PointRead,
+    mut opened: Opened,
+    ask: Ask,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let reads = read.frame.settle(opened.group.reads, Calls::Several).await;
+    opened.group.reads = reads.map_err(to_datafusion)?;
     let mut left: Vec<TimeRange> = opened.ranges.clone();
     if read.direction == Direction::Forward {
         left.reverse();
@@ -222,10 +231,10 @@ fn slices(read: PointRead, opened: Opened, ask: Ask) -> BoxStream<'static, Resul
         left,
         sorted: None,
     };
-    stream::try_unfold(state, |mut state| async move {
+    let slices = stream::try_unfold(state, |mut state| async move {
         Ok(state.next().await?.map(|batch| (batch, state)))
-    })
-    .boxed()
+    });
+    Ok(slices.boxed())
 }
 
 struct Slices {
@@ -307,7 +316,9 @@ impl Slices {
             ..self.opened.query(&self.read, &self.ask)
         });
         while let Some(batch) = batches.try_next().await.map_err(to_datafusion)? {
-            gathered.add(self.opened.rows(&batch)?);
+            if !batch.is_empty() {
+                gathered.add(self.opened.rows(&batch)?);
+            }
         }
         gathered.sort();
         Ok(gathered)

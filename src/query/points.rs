@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::stats::Precision;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalSortExpr;
+use futures::future::ready;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
@@ -20,6 +21,7 @@ use super::filter::TimeSet;
 use super::narrow::Narrowing;
 use super::ordered::OrderedRead;
 use super::scan::{Ask, Read, ShownRanges, ShownStreams, batch_of, sort_key};
+use super::pins::Calls;
 use super::session::Frame;
 use crate::model::query::BATCH_ROWS;
 use crate::model::{
@@ -183,7 +185,7 @@ impl fmt::Display for PointRead {
             reads: &self.shown.reads,
         };
         let ranges = ShownRanges(&self.ranges);
-        let snapshot = ShownSnapshot(self.frame.snapshot());
+        let snapshot = ShownSnapshot::of(&self.frame, &self.shown.reads, Calls::One);
         write!(f, "RawValues, {streams}, {ranges}, {snapshot}")?;
         if self.direction == Direction::Backward {
             f.write_str(", backward")?;
@@ -192,15 +194,32 @@ impl fmt::Display for PointRead {
     }
 }
 
-/// The snapshot for people.
-pub(super) struct ShownSnapshot(pub(super) Snapshot);
+/// The state that a scan reads, as EXPLAIN names it: a commit of the store, or where it numbers none, whether each stream is
+/// read at a version of its own.
+pub(super) enum ShownSnapshot {
+    Commit(u64),
+    Pinned,
+    Unpinned,
+}
+
+impl ShownSnapshot {
+    /// Of a scan of `reads` that asks so often.
+    pub(super) fn of(frame: &Frame, reads: &[StreamRead], calls: Calls) -> Self {
+        let is_named = !reads.is_empty() && reads.iter().all(|read| read.version.is_some());
+        match frame.snapshot() {
+            Snapshot::Commit(commit) => Self::Commit(commit),
+            Snapshot::Latest if is_named || frame.is_settling(reads, calls) => Self::Pinned,
+            Snapshot::Latest => Self::Unpinned,
+        }
+    }
+}
 
 impl fmt::Display for ShownSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            // A backend without store-wide commits: each stream is read as it is when its turn comes.
-            Snapshot::Latest => f.write_str("snapshot=unpinned"),
-            Snapshot::Commit(commit) => write!(f, "snapshot={commit}"),
+        match self {
+            Self::Commit(commit) => write!(f, "snapshot={commit}"),
+            Self::Pinned => f.write_str("snapshot=pinned"),
+            Self::Unpinned => f.write_str("snapshot=unpinned"),
         }
     }
 }
@@ -221,17 +240,19 @@ impl Opened {
         let narrowing = Narrowing::new(&ask.filters);
         let group = read.groups.get(partition).cloned().unwrap_or_default();
         let kept = narrowing.streams(&group.descriptors)?;
-        let group = if kept.len() < group.reads.len() {
+        let mut group = if kept.len() < group.reads.len() {
             group.select(&kept)
         } else {
             group
         };
+        let reads = read.frame.settle(group.reads, Calls::One).await;
+        group.reads = reads.map_err(to_datafusion)?;
         let ranges = TimeSet::of_ranges(&read.ranges).intersect(&narrowing.times());
         let mut beside = Vec::with_capacity(read.columns.len());
         for column in &read.columns {
             beside.push(match column {
                 PointColumn::Stream(column) => {
-                    Some(column.column(&read.frame, &group.descriptors).await?)
+                    Some(column.told_column(&group.descriptors)?)
                 }
                 PointColumn::Time | PointColumn::Value => None,
             });
@@ -363,6 +384,8 @@ impl Read for PointRead {
                 limit: ask.limit.map(|limit| limit as u64),
                 ..opened.query(&read, &ask)
             });
+            // One that only tells the version is of no use here.
+            let batches = batches.try_filter(|batch| ready(!batch.is_empty()));
             let rows = batches.map(move |batch| {
                 opened.narrowing.refresh();
                 opened.rows(&batch.map_err(to_datafusion)?)

@@ -1,7 +1,6 @@
 //! What a statement runs under: settings, snapshot, pins.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
@@ -9,6 +8,7 @@ use datafusion::error::DataFusionError;
 use tokio::sync::OnceCell;
 
 use super::errors::to_datafusion;
+use super::pins::{Calls, Pins, StatementPins};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::{MergePolicy, Snapshot, StreamId, StreamRead, Version};
@@ -22,8 +22,11 @@ pub struct SessionOptions {
     pub merge: MergePolicy,
     /// The state to read; [`Snapshot::Latest`] takes the backend's once for the whole statement.
     pub snapshot: Snapshot,
-    /// Versions that stand before the snapshot's: a transaction's own writes.
-    pub pins: Vec<(StreamId, Version)>,
+    /// Versions that stand before the snapshot's: of what a transaction wrote.
+    pub pins: Pins,
+    /// Whether each stream is pinned when it is first read, so that all reads of it see one version, also those of later
+    /// sessions with the same `pins`. Of use where [`Snapshot::Latest`] is all that the backend has.
+    pub pins_reads: bool,
 }
 
 impl Default for SessionOptions {
@@ -32,7 +35,8 @@ impl Default for SessionOptions {
             pushdown: true,
             merge: MergePolicy::default(),
             snapshot: Snapshot::Latest,
-            pins: Vec::new(),
+            pins: Pins::default(),
+            pins_reads: false,
         }
     }
 }
@@ -150,7 +154,7 @@ pub(super) struct Frame {
     snapshot: OnceCell<Snapshot>,
     /// Whether it belongs to a session and not to a statement: every scan under it takes a state of its own.
     is_home: bool,
-    pub(super) pins: HashMap<StreamId, Version>,
+    pins: StatementPins,
     pub(super) pushdown: bool,
     pub(super) batch_rows: usize,
     pub(super) partitions: usize,
@@ -172,7 +176,7 @@ impl Frame {
             backend,
             snapshot,
             is_home: false,
-            pins: options.pins.iter().copied().collect(),
+            pins: StatementPins::new(options),
             pushdown: options.pushdown,
             batch_rows,
             partitions,
@@ -223,12 +227,39 @@ impl Frame {
         self.snapshot.get().copied().unwrap_or_default()
     }
 
-    /// The read of a stream: at the version its name asks for, else at the transaction's pin, else of the snapshot.
+    /// The read of a stream: at the version its name asks for, else at the transaction's pin, else of the snapshot. To be called
+    /// once a scan: of what two scans read, both must see the same.
     pub(super) fn read(&self, id: StreamId, version: Option<Version>) -> StreamRead {
-        StreamRead {
-            id,
-            version: version.or_else(|| self.pins.get(&id).copied()),
+        let version = version.or_else(|| self.pins.get(id));
+        if version.is_none() {
+            self.pins.touch(id);
         }
+        StreamRead { id, version }
+    }
+
+    /// `reads` as they are to be made, now: each at a version of its own if the snapshot does not say what they all see.
+    ///
+    /// `calls` is how often a scan asks the backend about each of them. Where that is once, and no other scan asks, naming a
+    /// version would only cost a call more, and hide points that are buffered.
+    pub(super) async fn settle(
+        &self,
+        reads: Vec<StreamRead>,
+        calls: Calls,
+    ) -> Result<Vec<StreamRead>> {
+        match self.snapshot() {
+            Snapshot::Commit(_) => Ok(reads),
+            Snapshot::Latest => self.pins.settle(self.backend.as_ref(), reads, calls).await,
+        }
+    }
+
+    /// Whether reads of these streams will be at a version of their own each.
+    pub(super) fn is_settling<'a>(
+        &self,
+        reads: impl IntoIterator<Item = &'a StreamRead>,
+        calls: Calls,
+    ) -> bool {
+        let mut reads = reads.into_iter();
+        reads.any(|read| read.version.is_none() && self.pins.wants(read.id, calls))
     }
 }
 

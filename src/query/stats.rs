@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::errors::to_datafusion;
 use super::extremes::{self, Extremes};
+use super::pins::Calls;
 use super::points::{Group, ShownSnapshot, time_column, time_type};
 use super::scan::{Ask, Read, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
@@ -225,7 +226,7 @@ impl fmt::Display for StatRead {
             reads: &self.streams.reads,
         };
         let ranges = ShownRanges(&self.ranges);
-        let snapshot = ShownSnapshot(self.frame.snapshot());
+        let snapshot = ShownSnapshot::of(&self.frame, &self.streams.reads, self.calls());
         write!(f, "{operation}, {streams}, {ranges}, {snapshot}")?;
         if windows {
             write!(f, ", {}", self.cuts)?;
@@ -367,16 +368,22 @@ fn windows(
     if reads.is_empty() || read.ranges.is_empty() {
         return stream::empty().boxed();
     }
-    ask.calls.add(1);
-    let batches = read.frame.backend.stats(StatQuery {
-        streams: reads,
+    let (frame, ask) = (Arc::clone(&read.frame), ask.clone());
+    let query = StatQuery {
+        streams: Vec::new(),
         ranges: read.ranges.clone(),
         cuts: read.cuts.clone(),
         limit: limit.map(|limit| limit as u64),
-        snapshot: read.frame.snapshot(),
+        snapshot: frame.snapshot(),
         probe: ask.probe.clone(),
-    });
-    batches
+    };
+    let settled = async move {
+        let streams = frame.settle(reads, Calls::One).await?;
+        ask.calls.add(1);
+        Ok::<_, Error>(frame.backend.stats(StatQuery { streams, ..query }))
+    };
+    stream::once(settled)
+        .try_flatten()
         .map(|batch| {
             let batch = batch.map_err(to_datafusion)?;
             let rows = batch.times.into_iter().zip(batch.stats);
@@ -393,6 +400,8 @@ fn windows(
 /// One row for each of `reads`, in order, of all that lies in the ranges: there may be nothing.
 async fn whole_rows(read: &StatRead, reads: Vec<StreamRead>, ask: &Ask) -> Result<Vec<Row>> {
     let mut rows = vec![Row::default(); reads.len()];
+    let reads = read.frame.settle(reads, read.calls()).await;
+    let reads = reads.map_err(to_datafusion)?;
     if read.takes_stats() {
         let mut batches = windows(read, reads.clone(), ask, None);
         while let Some((place, windows)) = batches.try_next().await? {
@@ -402,16 +411,7 @@ async fn whole_rows(read: &StatRead, reads: Vec<StreamRead>, ask: &Ask) -> Resul
         }
     }
     if read.takes_extremes() {
-        let wanted = extremes::Wanted {
-            first: read
-                .columns
-                .iter()
-                .any(|column| matches!(column, StatColumn::FirstTime | StatColumn::FirstValue)),
-            last: read
-                .columns
-                .iter()
-                .any(|column| matches!(column, StatColumn::LastTime | StatColumn::LastValue)),
-        };
+        let wanted = read.wanted();
         let found = extremes::read(&read.frame, &reads, &read.ranges, wanted, ask).await?;
         for (row, extremes) in rows.iter_mut().zip(found) {
             row.extremes = extremes;
@@ -430,6 +430,22 @@ const STREAMS_OF_TASK_MIN: usize = 64;
 type Groups = BTreeMap<usize, BTreeMap<Timestamp, Row>>;
 
 impl StatRead {
+    /// Which ends of each stream are to be found.
+    fn wanted(&self) -> extremes::Wanted {
+        let any = |of: fn(&StatColumn) -> bool| self.columns.iter().any(of);
+        extremes::Wanted {
+            first: any(|column| matches!(column, StatColumn::FirstTime | StatColumn::FirstValue)),
+            last: any(|column| matches!(column, StatColumn::LastTime | StatColumn::LastValue)),
+        }
+    }
+
+    /// How often each stream is asked about.
+    fn calls(&self) -> Calls {
+        let extremes::Wanted { first, last } = self.wanted();
+        let extremes = (usize::from(first) + usize::from(last)) * self.ranges.len();
+        Calls::several(usize::from(self.takes_stats()) + extremes > 1)
+    }
+
     /// Rows with the places of their streams.
     fn batch(&self, rows: &[Row], streams: &[u32]) -> Result<RecordBatch> {
         let streams = UInt32Array::from(streams.to_vec());
