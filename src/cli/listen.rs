@@ -1,20 +1,71 @@
 //! Sockets to listen on, from addresses as people write them: `HOST:PORT` or `unix:PATH`.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use tokio::net::TcpListener;
+use tonic::transport::Identity;
 
 use super::exit;
 use crate::error::Result;
 use crate::serve::Listener;
 
+/// Where to listen, and with what certificate.
+#[derive(Args, Debug)]
+pub(super) struct ListenArgs {
+    /// Where to listen, HOST:PORT or unix:PATH; may be given more than once. Port 0 takes a free one, which is printed.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4410")]
+    listen: Vec<String>,
+
+    /// Where to listen with TLS, HOST:PORT; may be given more than once. BTrDB's own clients speak TLS to port 4411 only.
+    #[arg(long, value_name = "ADDR", requires_all = ["tls_cert", "tls_key"])]
+    tls_listen: Vec<String>,
+
+    /// The certificate of TLS, with those that vouch for it behind it, in PEM.
+    #[arg(long, value_name = "FILE", env = "BTRDB_FLIGHT_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE", env = "BTRDB_FLIGHT_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+}
+
+impl ListenArgs {
+    /// Binds all addresses.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`](crate::error::ErrorKind::Conflict) for one that another process has.
+    pub(super) async fn bind(&self) -> Result<Vec<Listener>> {
+        let mut listeners = bind(&self.listen).await?;
+        if let (false, Some(cert), Some(key)) =
+            (self.tls_listen.is_empty(), &self.tls_cert, &self.tls_key)
+        {
+            let identity = Identity::from_pem(pem(cert)?, pem(key)?);
+            for listener in bind(&self.tls_listen).await? {
+                listeners.push(match listener {
+                    Listener::Tcp(listener) => Listener::Tls(listener, identity.clone()),
+                    other => other,
+                });
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// Removes socket files, which outlive their listeners.
+    pub(super) fn clean_up(&self) {
+        clean_up(&self.listen);
+    }
+}
+
+fn pem(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file)
+        .map_err(|error| exit::from_io(format!("cannot read {}", file.display()), error))
+}
+
 const UNIX: &str = "unix:";
 
-/// Binds all of `addresses`.
-///
-/// # Errors
-/// [`ErrorKind::Conflict`](crate::error::ErrorKind::Conflict) for one that another process has.
-pub(super) async fn bind(addresses: &[String]) -> Result<Vec<Listener>> {
+async fn bind(addresses: &[String]) -> Result<Vec<Listener>> {
     let mut listeners = Vec::with_capacity(addresses.len());
     for address in addresses {
         let listener = match address.strip_prefix(UNIX) {
@@ -39,6 +90,9 @@ pub(super) async fn bind(addresses: &[String]) -> Result<Vec<Listener>> {
 pub(super) fn address(listener: &Listener) -> Result<String> {
     let address = match listener {
         Listener::Tcp(listener) => listener.local_addr().map(|address| address.to_string()),
+        Listener::Tls(listener, _) => listener
+            .local_addr()
+            .map(|address| format!("{address} (TLS)")),
         #[cfg(unix)]
         Listener::Unix(listener) => listener.local_addr().map(|address| {
             let path = address.as_pathname().unwrap_or("".as_ref());
@@ -48,8 +102,7 @@ pub(super) fn address(listener: &Listener) -> Result<String> {
     address.map_err(|error| exit::from_io("a listener has no address", error))
 }
 
-/// Removes the socket files of `addresses`, which outlive their listeners.
-pub(super) fn clean_up(addresses: &[String]) {
+fn clean_up(addresses: &[String]) {
     for path in addresses
         .iter()
         .filter_map(|address| address.strip_prefix(UNIX))

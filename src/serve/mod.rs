@@ -1,7 +1,8 @@
 //! Serving: decode, call, encode, and nothing else.
 //!
 //! The caller binds the listeners and says when to stop; [`run`] serves them until then and drains. Each protocol is a folder
-//! of its own: [`flight`] speaks Arrow Flight and Flight SQL.
+//! of its own: [`flight`] speaks Arrow Flight and Flight SQL, [`btrdb`] what BTrDB's own clients speak. Every listener serves
+//! all of them.
 //!
 //! Nothing here knows which backend it serves, plans SQL, or decides what a request means: that is `query` and below.
 
@@ -10,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arrow_flight::flight_service_server::FlightServiceServer;
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
@@ -17,13 +19,21 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 #[cfg(unix)]
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::Server;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Gateway;
+use crate::wire::proto::b_tr_db_server::BTrDbServer;
 
+mod auth;
+pub mod btrdb;
 pub mod flight;
+
+use auth::Gate;
+use btrdb::{BtrdbServer, BtrdbSettings};
+use flight::FlightServer;
 
 /// HTTP/2 flow-control window of a call and of a connection: large enough that a fast reader never waits for an update.
 const WINDOW_BYTES: u32 = 16 << 20;
@@ -36,6 +46,8 @@ const FRAME_BYTES_MAX: u32 = 1 << 20;
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
+    /// TLS over TCP.
+    Tls(TcpListener, Identity),
     /// A Unix socket, for clients on this machine: about half the cost of loopback TCP.
     #[cfg(unix)]
     Unix(UnixListener),
@@ -68,6 +80,10 @@ pub struct ServeSettings {
     pub transaction_count_max: usize,
     /// A transaction unused for so long ends by itself.
     pub transaction_idle_max: Duration,
+    /// Calls of every protocol must carry one of these, unless there are none.
+    pub api_keys: Vec<String>,
+    /// How BTrDB's own protocol is served.
+    pub btrdb: BtrdbSettings,
     /// Largest message that a client may send.
     pub message_bytes_max: usize,
     /// How long calls in flight may take once shutdown began.
@@ -92,6 +108,8 @@ impl Default for ServeSettings {
             statement_lifetime: Duration::from_secs(24 * 60 * 60),
             transaction_count_max: 16 * 1024,
             transaction_idle_max: Duration::from_secs(24 * 60 * 60),
+            api_keys: Vec::new(),
+            btrdb: BtrdbSettings::default(),
             message_bytes_max: 128 << 20,
             drain: Duration::from_secs(10),
             clock,
@@ -99,7 +117,7 @@ impl Default for ServeSettings {
     }
 }
 
-/// Without the key: settings end up in logs.
+/// Without the keys: settings end up in logs.
 impl fmt::Debug for ServeSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServeSettings")
@@ -108,6 +126,8 @@ impl fmt::Debug for ServeSettings {
             .field("statement_lifetime", &self.statement_lifetime)
             .field("transaction_count_max", &self.transaction_count_max)
             .field("transaction_idle_max", &self.transaction_idle_max)
+            .field("api_keys", &self.api_keys.len())
+            .field("btrdb", &self.btrdb)
             .field("message_bytes_max", &self.message_bytes_max)
             .field("drain", &self.drain)
             .finish_non_exhaustive()
@@ -117,7 +137,8 @@ impl fmt::Debug for ServeSettings {
 /// Serves `listeners` until `shutdown` is ready, then lets calls in flight finish for at most `settings.drain`.
 ///
 /// # Errors
-/// [`ErrorKind::Unavailable`] if a listener fails; the others are shut down first.
+/// [`ErrorKind::Unavailable`] if a listener fails; the others are shut down first. [`ErrorKind::Invalid`] for a certificate or
+/// a key that are none, or do not fit.
 pub async fn run(
     listeners: Vec<impl Into<Listener>>,
     gateway: Gateway,
@@ -125,11 +146,16 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let drain = settings.drain;
-    let router = router(gateway, settings)?;
+    let services = Services::new(gateway, settings)?;
+    let listeners = listeners.into_iter().map(|listener| {
+        let listener = listener.into();
+        Ok((services.router(&listener)?, listener))
+    });
+    let listeners = listeners.collect::<Result<Vec<_>>>()?;
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
-    for listener in listeners {
-        servers.spawn(serve(listener.into(), router.clone(), stopped.clone()));
+    for (router, listener) in listeners {
+        servers.spawn(serve(listener, router, stopped.clone()));
     }
     let mut outcome = Ok(());
     // Cancel safe: joining the next server and waiting for the signal both lose nothing when dropped.
@@ -157,16 +183,45 @@ pub async fn run(
     }
 }
 
-fn router(gateway: Gateway, settings: ServeSettings) -> Result<Router> {
-    let flight = flight::service(gateway, settings)?;
-    Ok(Server::builder()
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES_MAX)
-        // Clients that vanish without a goodbye must not keep their queries running.
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .add_service(flight))
+/// What every listener serves.
+struct Services {
+    flight: FlightServiceServer<FlightServer>,
+    btrdb: BTrDbServer<BtrdbServer>,
+    gate: Gate,
+}
+
+impl Services {
+    fn new(gateway: Gateway, settings: ServeSettings) -> Result<Self> {
+        let btrdb = BtrdbSettings {
+            message_bytes_max: settings.message_bytes_max,
+            ..settings.btrdb.clone()
+        };
+        Ok(Self {
+            gate: Gate::new(&settings.api_keys),
+            btrdb: btrdb::service(gateway.clone(), btrdb),
+            flight: flight::service(gateway, settings)?,
+        })
+    }
+
+    fn router(&self, listener: &Listener) -> Result<Router> {
+        let mut server = Server::builder()
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
+            // Clients that vanish without a goodbye must not keep their queries running.
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(20)));
+        if let Listener::Tls(_, identity) = listener {
+            let tls = ServerTlsConfig::new().identity(identity.clone());
+            server = server.tls_config(tls).map_err(|error| {
+                Error::invalid("the certificate and its key cannot be used").with_source(error)
+            })?;
+        }
+        let gate = || self.gate.clone();
+        Ok(server
+            .add_service(InterceptedService::new(self.flight.clone(), gate()))
+            .add_service(InterceptedService::new(self.btrdb.clone(), gate())))
+    }
 }
 
 async fn serve(
@@ -179,7 +234,7 @@ async fn serve(
         let _gone = stopped.wait_for(|stop| *stop).await;
     };
     match listener {
-        Listener::Tcp(listener) => {
+        Listener::Tcp(listener) | Listener::Tls(listener, _) => {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             router.serve_with_incoming_shutdown(incoming, stop).await
         }

@@ -16,7 +16,8 @@
 //! - What a FlightInfo declares, its ticket delivers, to the nullability ([`encode`]).
 //! - Work happens while its answer is polled, never in a task of its own: a client that leaves stops it.
 //!
-//! Handshake: any credentials are taken. It answers them as a bearer token, because clients that log in expect one.
+//! Handshake: a client that logs in with a user and a password gets the password back as a bearer token, which is the API key
+//! where one is needed. Where none is, any credentials are taken.
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ mod seal;
 mod service;
 mod sql_info;
 mod statement;
-pub mod status;
+mod status;
 mod ticket;
 mod transaction;
 mod xdbc;

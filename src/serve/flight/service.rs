@@ -24,6 +24,7 @@ use super::statement::flight_info;
 use super::status::status;
 use super::ticket::Prepared;
 use crate::error::{Error, Result};
+use crate::serve::auth;
 
 /// Arrow Flight and Flight SQL over a gateway.
 pub struct FlightServer {
@@ -61,18 +62,14 @@ impl FlightService for FlightServer {
     type ListActionsStream = Answers<ActionType>;
     type DoExchangeStream = Answers<FlightData>;
 
-    /// Takes any credentials and gives them back as a bearer token: clients that log in expect one.
+    /// Gives the key, which was checked before, back as a bearer token: clients that log in expect one.
     async fn handshake(
         &self,
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Answer<Self::HandshakeStream> {
-        let token = request
-            .metadata()
-            .get("authorization")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .map_or("anonymous", |(_, token)| token)
-            .to_owned();
+        let token = auth::key(request.metadata())
+            .filter(|key| !key.is_empty())
+            .unwrap_or_else(|| "anonymous".to_owned());
         let bearer = format!("Bearer {token}")
             .parse()
             .map_err(|_| Status::invalid_argument("the credentials are not a header's text"))?;

@@ -89,7 +89,10 @@ impl Shared {
             return self.info(&no_rows(), &ticket, descriptor, None);
         }
         let schema = statement.schema();
-        let ticket = Ticket::new(prepared.sql, prepared.parameters, &session);
+        let mut ticket = Ticket::new(prepared.sql, prepared.parameters, &session);
+        if session.pins_reads {
+            ticket.transaction = prepared.transaction;
+        }
         self.info(&schema, &ticket, descriptor, Some(statement))
     }
 
@@ -117,7 +120,11 @@ impl Shared {
         let statement = match self.recent.take(sealed) {
             Some(statement) => statement,
             None => {
-                let session = ticket.session()?;
+                let mut session = ticket.session()?;
+                // What was read since the ticket was given out is pinned there; a transaction that is over pins no more.
+                if let Ok(pins) = self.transactions.pins(&ticket.transaction) {
+                    session.pins = pins;
+                }
                 self.plan(&ticket.sql, &ticket.parameters, &session).await?
             }
         };

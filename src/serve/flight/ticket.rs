@@ -47,13 +47,19 @@ pub(super) struct Ticket {
     /// 16 bytes of uuid and 8 of version (BE) for each pin.
     #[prost(bytes = "bytes", tag = "6")]
     pins: Bytes,
+    #[prost(bool, tag = "7")]
+    pins_reads: bool,
+    /// The transaction whose pins these are, as far as it had any; empty is none.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub(super) transaction: Bytes,
 }
 
 impl Ticket {
     /// For `sql` with these bound values, read under `session`.
     pub(super) fn new(sql: String, parameters: Bytes, session: &SessionOptions) -> Self {
-        let mut pins = BytesMut::with_capacity(session.pins.len() * PIN_BYTES);
-        for (stream, version) in &session.pins {
+        let pinned = session.pins.list();
+        let mut pins = BytesMut::with_capacity(pinned.len() * PIN_BYTES);
+        for (stream, version) in pinned {
             pins.put_slice(stream.0.as_bytes());
             pins.put_u64(version.0);
         }
@@ -67,13 +73,15 @@ impl Ticket {
                 Snapshot::Commit(commit) => Some(commit),
             },
             pins: pins.freeze(),
+            pins_reads: session.pins_reads,
+            transaction: Bytes::new(),
         }
     }
 
     /// What the statement reads and how.
     pub(super) fn session(&self) -> Result<SessionOptions> {
         let mut pins = self.pins.clone();
-        let mut pinned = Vec::with_capacity(pins.len() / PIN_BYTES);
+        let mut pinned = Vec::with_capacity(pins.remaining() / PIN_BYTES);
         while pins.remaining() >= PIN_BYTES {
             let mut id = [0; 16];
             pins.copy_to_slice(&mut id);
@@ -83,7 +91,8 @@ impl Ticket {
             pushdown: self.pushdown,
             merge: self.merge.parse::<MergePolicy>()?,
             snapshot: self.commit.map_or(Snapshot::Latest, Snapshot::Commit),
-            pins: pinned,
+            pins: pinned.into_iter().collect(),
+            pins_reads: self.pins_reads,
         })
     }
 }
@@ -149,10 +158,13 @@ mod tests {
             pushdown: false,
             merge: MergePolicy::Retain,
             snapshot: Snapshot::Commit(7),
-            pins: vec![
+            pins: [
                 (StreamId(Uuid::from_u128(1)), Version(11)),
                 (StreamId(Uuid::from_u128(2)), Version(u64::MAX)),
-            ],
+            ]
+            .into_iter()
+            .collect(),
+            pins_reads: true,
         };
         let ticket = Ticket::new("select 1".into(), Bytes::new(), &session);
         let ticket = Ticket::decode(Bytes::from(ticket.encode_to_vec())).expect("our own bytes");

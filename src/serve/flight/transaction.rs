@@ -1,8 +1,9 @@
 //! Transactions: read snapshots with a name.
 //!
-//! The first statement inside a transaction takes a snapshot, and all later ones read it. A `SET` inside lasts as long as the
-//! transaction. What an ingest inside writes is applied at once, and the transaction sees it: it pins the new versions. They
-//! live in this process, and one that nobody uses ends by itself.
+//! The first statement inside a transaction takes a snapshot, and all later ones read it; where the backend has none that
+//! spans streams, each stream is pinned when it is first read. A `SET` inside lasts as long as the transaction. What an ingest
+//! inside writes is applied at once, and the transaction sees it: it pins the new versions. Transactions live in this process,
+//! and one that nobody uses ends by itself.
 //!
 //! Some messages of the protocol do not say which transaction they belong to: executing a statement that was prepared in an
 //! earlier one, and in practice ingest. Such a message belongs to the one that was begun on the same connection.
@@ -18,10 +19,7 @@ use uuid::Uuid;
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{MergePolicy, Snapshot, StreamId, Version};
-use crate::query::SessionOptions;
-
-/// Streams that one transaction can pin: pins travel in tickets, and 64 Ki of them are 1.5 MiB.
-const PIN_COUNT_MAX: usize = 64 * 1024;
+use crate::query::{Pins, SessionOptions};
 
 /// Ended transactions that are remembered, for the prepared statements that outlive them.
 const ENDED_COUNT_MAX: usize = 64 * 1024;
@@ -152,6 +150,7 @@ impl Transactions {
             if !transaction.began {
                 transaction.began = true;
                 transaction.session.snapshot = snapshot;
+                transaction.session.pins_reads = snapshot == Snapshot::Latest;
             }
             transaction.session.clone()
         })
@@ -171,40 +170,30 @@ impl Transactions {
         set.filter(|merge| *merge != MergePolicy::default())
     }
 
+    /// Where the transaction reads streams, shared with it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if no such transaction is open.
+    pub(super) fn pins(&self, id: &[u8]) -> Result<Pins> {
+        self.with(id, |transaction| transaction.session.pins.clone())
+    }
+
     /// Makes the transaction see what it wrote.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if no such transaction is open, [`ErrorKind::Exhausted`] if it would pin too many streams.
     pub(super) fn pin(&self, id: &[u8], written: &[(StreamId, Version)]) -> Result<()> {
         self.with(id, |transaction| {
-            if !transaction.began || transaction.session.snapshot == Snapshot::Latest {
-                // It reads, or will read, a state that has the write in it.
-                return Ok(());
-            }
-            let pins = &mut transaction.session.pins;
-            let mut positions: HashMap<_, _> = pins
-                .iter()
-                .enumerate()
-                .map(|(position, (stream, _))| (*stream, position))
-                .collect();
-            for (stream, version) in written {
-                match positions.get(stream) {
-                    Some(position) => pins[*position].1 = *version,
-                    None => {
-                        positions.insert(*stream, pins.len());
-                        pins.push((*stream, *version));
-                    }
+            let session = &transaction.session;
+            match session.snapshot {
+                // It will read a state that has the write in it.
+                _ if !transaction.began => Ok(()),
+                Snapshot::Latest => {
+                    session.pins.move_to(written);
+                    Ok(())
                 }
+                Snapshot::Commit(_) => session.pins.set(written),
             }
-            if pins.len() <= PIN_COUNT_MAX {
-                return Ok(());
-            }
-            Err(Error::new(
-                ErrorKind::Exhausted,
-                format!(
-                    "one transaction can write to at most {PIN_COUNT_MAX} streams: commit and begin another"
-                ),
-            ))
         })?
     }
 
