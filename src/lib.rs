@@ -17,5 +17,6 @@ pub mod engine;
 pub mod error;
 pub mod model;
 pub mod query;
+pub mod remote;
 pub mod serve;
 pub mod wire;

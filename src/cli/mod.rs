@@ -15,6 +15,7 @@ pub mod exit;
 pub mod import;
 mod listen;
 mod output;
+mod remote;
 pub mod serve;
 pub mod sql;
 pub mod stats;

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::connect::CredentialArgs;
+use super::listen::{self, ListenArgs};
+use super::remote::{Elsewhere, RemoteArgs};
 use super::store::{self, LocationArgs, WriteArgs};
-use super::{demo, exit, listen};
+use super::{demo, exit};
 use crate::backend::Backend;
 use crate::backend::observed::Observed;
 use crate::engine::Engine;
@@ -13,20 +16,31 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::query::{Gateway, GatewaySettings};
 use crate::serve::{self, Listener, ServeSettings};
 
-/// Serve Arrow Flight and Flight SQL until Ctrl-C or SIGTERM.
+/// Serve Arrow Flight, Flight SQL and BTrDB's own protocol until Ctrl-C or SIGTERM.
 ///
 /// Then streams in progress are finished and the store is closed; one more signal ends the wait for either. Nothing that was
 /// acknowledged depends on a good end.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// Where to listen, HOST:PORT or unix:PATH; may be given more than once. Port 0 takes a free one, which is printed.
+    #[command(flatten)]
+    listen: ListenArgs,
+
+    /// A key that calls must carry, of any protocol; may be given more than once, each key is as good as the others.
     ///
-    /// There is no access control: whoever reaches the address can read and write everything.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4410")]
-    listen: Vec<String>,
+    /// BTrDB clients send it as their API key, Flight clients as a bearer token or as the password of any user. Without one,
+    /// whoever reaches the address can read and write everything.
+    #[arg(long, value_name = "KEY", env = "BTRDB_FLIGHT_REQUIRE_API_KEY")]
+    #[arg(hide_env_values = true, value_delimiter = ',')]
+    require_api_key: Vec<String>,
 
     #[command(flatten)]
     location: LocationArgs,
+
+    #[command(flatten)]
+    remote: RemoteArgs,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
 
     /// Fill the store with an hour of made-up synchrophasor data, if it is empty.
     #[arg(long)]
@@ -38,10 +52,21 @@ pub struct ServeArgs {
 
 pub(super) async fn run(args: ServeArgs) -> Result<()> {
     // First, so that an address in use is known before any work is done.
-    let listeners = listen::bind(&args.listen).await?;
-    let result = serve_store(listeners, &args).await;
-    listen::clean_up(&args.listen);
+    let listeners = args.listen.bind().await?;
+    let result = if args.remote.is_asked() {
+        serve_remote(listeners, &args).await
+    } else {
+        serve_store(listeners, &args).await
+    };
+    args.listen.clean_up();
     result
+}
+
+async fn serve_remote(listeners: Vec<Listener>, args: &ServeArgs) -> Result<()> {
+    let remote = args.remote.connect(&args.credentials).await?;
+    let mut signals = Signals::new()?;
+    let Elsewhere { backend, described } = remote;
+    serve_backend(listeners, args, backend, &described, &mut signals).await
 }
 
 async fn serve_store(listeners: Vec<Listener>, args: &ServeArgs) -> Result<()> {
@@ -76,7 +101,17 @@ async fn serve_engine(
             () = signals.next() => return Ok(()),
         }
     }
-    let gateway = Gateway::new(Arc::new(Observed::new(engine)), GatewaySettings::default())?;
+    serve_backend(listeners, args, engine, store, signals).await
+}
+
+async fn serve_backend(
+    listeners: Vec<Listener>,
+    args: &ServeArgs,
+    backend: Arc<dyn Backend>,
+    store: &str,
+    signals: &mut Signals,
+) -> Result<()> {
+    let gateway = Gateway::new(Arc::new(Observed::new(backend)), GatewaySettings::default())?;
     for listener in &listeners {
         eprintln!(
             "btrdb-flight {} listening on {}, store {store}",
@@ -84,7 +119,11 @@ async fn serve_engine(
             listen::address(listener)?,
         );
     }
-    serve_until_signal(listeners, gateway, signals).await
+    let settings = ServeSettings {
+        api_keys: args.require_api_key.clone(),
+        ..ServeSettings::default()
+    };
+    serve_until_signal(listeners, gateway, settings, signals).await
 }
 
 /// Fills `backend` with the demo data and tells people about it.
@@ -111,6 +150,7 @@ pub(super) async fn demo_into(backend: &dyn Backend) -> Result<()> {
 async fn serve_until_signal(
     listeners: Vec<Listener>,
     gateway: Gateway,
+    settings: ServeSettings,
     signals: &mut Signals,
 ) -> Result<()> {
     let (drain, mut draining) = tokio::sync::watch::channel(false);
@@ -126,7 +166,7 @@ async fn serve_until_signal(
     };
     // Cancel safety: whichever branch loses is dropped with the process about to end.
     tokio::select! {
-        result = serve::run(listeners, gateway, ServeSettings::default(), shutdown) => result,
+        result = serve::run(listeners, gateway, settings, shutdown) => result,
         () = impatience => Err(Error::new(
             ErrorKind::Unavailable,
             "stopped before all streams were finished",

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tokio::sync::mpsc;
 
-use super::{connect, exit};
+use super::connect::CredentialArgs;
+use super::exit;
 use crate::error::{Error, Result};
 use crate::model::{MergePolicy, StreamId};
 
@@ -40,9 +41,12 @@ use time::{TimeParser, TimeUnit};
 /// code is 2; the other rows are written nevertheless.
 #[derive(Args, Clone, Debug)]
 pub struct ImportArgs {
-    /// The server, grpc://HOST:PORT or unix:PATH.
+    /// The server, grpc://HOST:PORT, grpc+tls://HOST:PORT or unix:PATH.
     #[arg(long, value_name = "ADDR", default_value = "grpc://127.0.0.1:4410")]
     connect: String,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
 
     /// CSV (with a header) or Parquet; told apart by content.
     #[arg(required = true, value_name = "FILE")]
@@ -127,11 +131,12 @@ struct Progress {
 }
 
 pub(super) async fn run(args: ImportArgs) -> Result<()> {
-    let client = connect::flight_client(&args.connect).await?;
+    let client = args.credentials.flight_client(&args.connect).await?;
     let mut rejected = 0;
     for file in &args.files {
         let put = put::Put {
             client: client.clone(),
+            authorization: args.credentials.authorization(),
             merge: args.merge,
             may_create: !args.no_create,
         };

@@ -22,6 +22,8 @@ use crate::model::MergePolicy;
 /// A put that is about to begin.
 pub(super) struct Put {
     pub(super) client: FlightServiceClient<Channel>,
+    /// The header that carries the key, if there is one.
+    pub(super) authorization: Option<(&'static str, String)>,
     pub(super) merge: MergePolicy,
     pub(super) may_create: bool,
 }
@@ -65,6 +67,9 @@ impl Put {
             ),
         ] {
             client.add_header(header, value).map_err(from_flight)?;
+        }
+        if let Some((header, key)) = &self.authorization {
+            client.add_header(header, key).map_err(from_flight)?;
         }
         let mut answers = client.do_put(messages).await.map_err(from_flight)?;
         let mut streams = HashSet::new();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use clap::Args;
 use futures::StreamExt;
 
+use super::connect::CredentialArgs;
 use super::output::{Flow, Format, Output};
+use super::remote::RemoteArgs;
 use super::store::{self, WriteArgs};
 use super::{exit, serve};
 use crate::engine::Engine;
@@ -34,9 +36,12 @@ pub struct SqlArgs {
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Run on this server, grpc://HOST:PORT or unix:PATH, instead of on a store in this process.
-    #[arg(long, value_name = "ADDR")]
+    /// Run on this server, grpc://HOST:PORT, grpc+tls://HOST:PORT or unix:PATH, instead of on a store in this process.
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["btrdb", "profile"])]
     connect: Option<String>,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
 
     /// Run on this store: a directory, s3://BUCKET/PREFIX, or `memory:`, which is gone at the end of the run.
     ///
@@ -55,6 +60,9 @@ pub struct SqlArgs {
     /// Longest table printed; the other formats print everything.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_rows: usize,
+
+    #[command(flatten)]
+    remote: RemoteArgs,
 
     #[command(flatten)]
     store: WriteArgs,
@@ -85,8 +93,12 @@ enum Session {
 pub(super) async fn run(args: SqlArgs) -> Result<()> {
     let texts = texts(&args)?;
     if let Some(address) = &args.connect {
-        let session = Session::Remote(Box::new(Remote::connect(address).await?));
+        let session = Session::Remote(Box::new(Remote::connect(address, &args.credentials).await?));
         return run_all(session, &texts, &args).await;
+    }
+    if args.remote.is_asked() {
+        let local = Local::new(args.remote.connect(&args.credentials).await?.backend)?;
+        return run_all(Session::Local(Box::new(local)), &texts, &args).await;
     }
     let engine = store::open(&args.data, args.store.settings()).await?;
     let work = async {

@@ -1,0 +1,69 @@
+//! A BTrDB elsewhere, as the flags and the environment name it.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::connect::CredentialArgs;
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::remote::profile::{self, Asked};
+use crate::remote::{Remote, Settings};
+
+/// Which BTrDB, for commands that can do without a store of their own.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "BTrDB elsewhere, instead of a store in this process")]
+pub(super) struct RemoteArgs {
+    /// The BTrDB at HOST:PORT. Port 4411 means TLS, as BTrDB's own clients take it.
+    ///
+    /// What is not given here is looked for where those clients look: the profile $BTRDB_PROFILE (or `default`) in
+    /// ~/.predictivegrid/credentials.yaml, then $BTRDB_API_KEY. $BTRDB_CA_BUNDLE names certificates to trust.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "profile")]
+    #[arg(conflicts_with_all = ["data", "demo"])]
+    btrdb: Option<String>,
+
+    /// The BTrDB of this profile, in ~/.predictivegrid/credentials.yaml.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["data", "demo"])]
+    profile: Option<String>,
+}
+
+/// A BTrDB elsewhere, and what to call it.
+pub(super) struct Elsewhere {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) described: String,
+}
+
+impl RemoteArgs {
+    /// Whether a BTrDB elsewhere is meant.
+    pub(super) fn is_asked(&self) -> bool {
+        self.btrdb.is_some() || self.profile.is_some()
+    }
+
+    /// Connects, and finds out what the server can do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) if nothing answers there,
+    /// [`ErrorKind::Denied`](crate::error::ErrorKind::Denied) if the key is wrong,
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) if flags, environment and profiles name no BTrDB.
+    pub(super) async fn connect(&self, credentials: &CredentialArgs) -> Result<Elsewhere> {
+        let settings = self.settings(credentials)?;
+        Ok(Elsewhere {
+            described: format!("BTrDB at {}", settings.endpoint),
+            backend: Remote::connect(settings).await?,
+        })
+    }
+
+    fn settings(&self, credentials: &CredentialArgs) -> Result<Settings> {
+        let asked = Asked {
+            endpoint: self.btrdb.as_deref(),
+            api_key: credentials.api_key.as_deref(),
+            profile: self.profile.as_deref(),
+        };
+        let environment = |name: &str| std::env::var(name).ok();
+        let mut settings = profile::resolve(asked, environment, std::env::home_dir().as_deref())?;
+        if let Some(file) = &credentials.ca_file {
+            settings.ca_file = Some(file.clone());
+        }
+        Ok(settings)
+    }
+}

@@ -1,0 +1,365 @@
+//! One BTrDB as a place to call: who asks, which server answers, and what is tried again.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{Request, Streaming};
+
+use super::calls::{Answer, Info, Streamed, Unary};
+use super::failure::{Failure, Outcome};
+use super::patience::{Backoff, within};
+use super::pool::{Client, Pool};
+use super::settings::Settings;
+use crate::error::{Code, Error, ErrorKind, Result};
+use crate::wire::proto;
+
+/// Before a server that declined is asked again.
+const DECLINED_PAUSE: Duration = Duration::from_millis(300);
+
+/// Whether a call may be made again after it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Not at all: somebody waits for the bad news.
+    Never,
+    /// Only if the server did nothing for certain.
+    IfUnsent,
+    /// Whatever became of it: doing it twice is doing it once.
+    Always,
+}
+
+impl Repeat {
+    fn allows(self, outcome: Outcome) -> bool {
+        match self {
+            Self::Never => false,
+            Self::IfUnsent => matches!(outcome, Outcome::Unsent | Outcome::Declined),
+            // Who waited once for an answer does not wait again.
+            Self::Always => !matches!(outcome, Outcome::Late | Outcome::Told),
+        }
+    }
+}
+
+/// What a server can do.
+#[derive(Clone, Copy, Debug)]
+struct Abilities {
+    arrow: bool,
+}
+
+/// A BTrDB, and whoever asks it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) settings: Settings,
+    /// Points of one insert that it took or would take; goes down when it refuses.
+    pub(super) insert_points: AtomicUsize,
+    authorization: Option<MetadataValue<Ascii>>,
+    /// The connections to the endpoint of the settings.
+    home: Arc<Pool>,
+    /// Those in use: others once it has sent us elsewhere.
+    pool: Mutex<Arc<Pool>>,
+    /// None until asked, and again when it was out of reach: another server may have come back.
+    abilities: Mutex<Option<Abilities>>,
+    asking: tokio::sync::Mutex<()>,
+    random: Mutex<StdRng>,
+}
+
+impl Link {
+    /// A link over which nothing was sent yet. To be made on a runtime.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for settings that cannot be: an address that is none, a key that cannot be sent, certificates that
+    /// cannot be read.
+    pub(super) fn new(settings: Settings) -> Result<Self> {
+        let authorization = settings.api_key.as_ref().map(|key| -> Result<_> {
+            let mut value: MetadataValue<Ascii> = format!("Bearer {key}")
+                .parse()
+                .map_err(|_| Error::invalid("the API key has characters that no key has"))?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        let authorization = authorization.transpose()?;
+        let home = Arc::new(Pool::new(&settings, std::slice::from_ref(&settings.endpoint))?);
+        Ok(Self {
+            insert_points: AtomicUsize::new(settings.insert_points.max(1)),
+            authorization,
+            pool: Mutex::new(Arc::clone(&home)),
+            home,
+            abilities: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+            random: Mutex::new(StdRng::from_os_rng()),
+            settings,
+        })
+    }
+
+    /// A request with the key.
+    pub(super) fn request<T>(&self, ask: T) -> Request<T> {
+        let mut request = Request::new(ask);
+        if let Some(value) = &self.authorization {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        request
+    }
+
+    /// A connection, and where it leads.
+    pub(super) fn client(&self) -> (Client, Arc<str>) {
+        let pool = Arc::clone(&self.pool.lock());
+        pool.client()
+    }
+
+    /// Whether the calls that answer in Arrow are there. Asks the server once, and again after it was out of reach.
+    pub(super) async fn has_arrow(&self) -> Result<bool> {
+        Ok(self.settings.arrow && self.abilities(Repeat::Always).await?.arrow)
+    }
+
+    /// Asks the server, once, what it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if it does not answer, [`ErrorKind::Denied`] for a key that it does not take,
+    /// [`ErrorKind::Unsupported`] if it is no BTrDB of a version that is known here.
+    pub(super) async fn introduce(&self) -> Result<()> {
+        self.abilities(Repeat::Never).await.map(drop)
+    }
+
+    async fn abilities(&self, repeat: Repeat) -> Result<Abilities> {
+        if let Some(abilities) = *self.abilities.lock() {
+            return Ok(abilities);
+        }
+        // One asks, the others wait for the answer.
+        let _turn = self.asking.lock().await;
+        if let Some(abilities) = *self.abilities.lock() {
+            return Ok(abilities);
+        }
+        self.learn(repeat).await.map(|(abilities, _)| abilities)
+    }
+
+    /// Asks the server what it is, and which endpoints stand for it.
+    fn learn(&self, repeat: Repeat) -> BoxFuture<'_, Result<(Abilities, Vec<String>)>> {
+        Box::pin(async move {
+            let answer = self.ask::<Info>(proto::InfoParams {}, repeat).await;
+            let info = answer.map_err(|failure| self.stranger(failure))?;
+            let version = (info.major_version, info.minor_version);
+            if version.0 < 5 {
+                return Err(Error::unsupported(format!(
+                    "btrdb at {} is version {}.{} (build \"{}\"): it takes 5 or later",
+                    self.settings.endpoint, version.0, version.1, info.build
+                )));
+            }
+            let abilities = Abilities {
+                arrow: version >= (5, 30),
+            };
+            *self.abilities.lock() = Some(abilities);
+            let proxies = info.proxy.map(|proxy| proxy.proxy_endpoints);
+            Ok((abilities, proxies.unwrap_or_default()))
+        })
+    }
+
+    /// The error of whoever does not know BTrDB's first call.
+    fn stranger(&self, failure: Failure) -> Error {
+        match failure.error.kind() {
+            ErrorKind::Unsupported | ErrorKind::Internal if failure.error.code().is_none() => {
+                Error::unsupported(format!(
+                    "what answers at {} is no BTrDB: {}",
+                    self.settings.endpoint,
+                    failure.error.message()
+                ))
+            }
+            _ => failure.told(),
+        }
+    }
+
+    /// The answer to a call that has one.
+    pub(super) async fn ask<C: Unary>(&self, ask: C::Ask, repeat: Repeat) -> Result<C::Answer, Failure> {
+        let deadline = self.settings.call_deadline;
+        let attempt = |client: Client, endpoint: Arc<str>| {
+            let call = C::call(client, self.request(ask.clone()));
+            async move {
+                let answer = within(deadline, call)
+                    .await
+                    .ok_or_else(|| Failure::late(deadline, &endpoint))?;
+                let answer = answer.map_err(|status| Failure::of_status(&status, &endpoint))?;
+                checked(answer.into_inner(), &endpoint)
+            }
+        };
+        self.attempts(repeat, attempt).await
+    }
+
+    /// A call with many answers, up to the first of them.
+    pub(super) async fn open<C: Streamed>(
+        &self,
+        ask: C::Ask,
+    ) -> Result<Messages<C::Answer>, Failure> {
+        let attempt = |client: Client, endpoint: Arc<str>| {
+            let begun = self.begin::<C>(client, endpoint, ask.clone());
+            async move {
+                let mut messages = begun.await?;
+                messages.first = messages.read().await?;
+                Ok(messages)
+            }
+        };
+        self.attempts(Repeat::Always, attempt).await
+    }
+
+    /// All answers to a call with many. It is made again from the start if it breaks off.
+    pub(super) async fn collect<C: Streamed>(
+        &self,
+        ask: C::Ask,
+    ) -> Result<Vec<C::Answer>, Failure> {
+        let attempt = |client: Client, endpoint: Arc<str>| {
+            let begun = self.begin::<C>(client, endpoint, ask.clone());
+            async move {
+                let mut messages = begun.await?;
+                let mut all = Vec::new();
+                while let Some(message) = messages.read().await? {
+                    all.push(message);
+                }
+                Ok(all)
+            }
+        };
+        self.attempts(Repeat::Always, attempt).await
+    }
+
+    fn begin<C: Streamed>(
+        &self,
+        client: Client,
+        endpoint: Arc<str>,
+        ask: C::Ask,
+    ) -> impl Future<Output = Result<Messages<C::Answer>, Failure>> + Send + use<C> {
+        let call = C::call(client, self.request(ask));
+        let patience = self.settings.idle_deadline;
+        async move {
+            let call = within(patience, call)
+                .await
+                .ok_or_else(|| Failure::late(patience, &endpoint))?;
+            let call = call.map_err(|status| Failure::of_status(&status, &endpoint))?;
+            Ok(Messages {
+                first: None,
+                rest: Some(call.into_inner()),
+                endpoint,
+                patience,
+            })
+        }
+    }
+
+    /// Makes attempts until one succeeds, or another would not help.
+    async fn attempts<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        repeat: Repeat,
+        attempt: impl Fn(Client, Arc<str>) -> F,
+    ) -> Result<T, Failure> {
+        let mut backoff = Backoff::new(&self.settings, &self.random);
+        loop {
+            let (client, endpoint) = self.client();
+            let failure = match attempt(client, endpoint).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            self.note(&failure);
+            let least = match failure.outcome {
+                Outcome::Declined => DECLINED_PAUSE,
+                _ => Duration::ZERO,
+            };
+            if !repeat.allows(failure.outcome) || !backoff.pause(least).await {
+                return Err(self.last_word(failure));
+            }
+            if failure.outcome == Outcome::Declined {
+                self.follow().await;
+            }
+        }
+    }
+
+    /// Learns from a failure where not to ask.
+    pub(super) fn note(&self, failure: &Failure) {
+        match failure.outcome {
+            Outcome::Unsent | Outcome::Unknown => {
+                *self.abilities.lock() = None;
+                *self.pool.lock() = Arc::clone(&self.home);
+            }
+            // A call that it said it had: an older one has come in its place.
+            Outcome::Told if failure.error.kind() == ErrorKind::Unsupported => {
+                *self.abilities.lock() = None;
+            }
+            Outcome::Declined | Outcome::Late | Outcome::Told => {}
+        }
+    }
+
+    /// Goes where the server says that it is to be asked, if it says that.
+    async fn follow(&self) {
+        match self.learn(Repeat::Never).await {
+            Ok((_, endpoints)) if !endpoints.is_empty() => {
+                if Arc::clone(&self.pool.lock()).leads_to(&endpoints) {
+                    return;
+                }
+                match Pool::new(&self.settings, &endpoints) {
+                    Ok(pool) => *self.pool.lock() = Arc::new(pool),
+                    Err(error) => tracing::warn!(%error, "the endpoints that btrdb names are none"),
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "btrdb does not say where it is to be asked"),
+        }
+    }
+
+    fn last_word(&self, failure: Failure) -> Failure {
+        match failure.error.code() {
+            Some(code @ Code::WrongEndpoint) => Failure {
+                error: Error::unsupported(format!(
+                    "{}; which node of its cluster is to be asked it does not say",
+                    failure.error.message()
+                ))
+                .with_code(code),
+                ..failure
+            },
+            _ => failure,
+        }
+    }
+}
+
+/// The messages of one call.
+pub(super) struct Messages<A> {
+    /// The one that was waited for already.
+    first: Option<A>,
+    rest: Option<Streaming<A>>,
+    endpoint: Arc<str>,
+    patience: Duration,
+}
+
+impl<A: Answer> Messages<A> {
+    /// The next message; none at the end.
+    ///
+    /// # Errors
+    /// What the server says, [`ErrorKind::Unavailable`] if it falls silent.
+    pub(super) async fn next(&mut self) -> Result<Option<A>, Failure> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => self.read().await,
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<A>, Failure> {
+        let Some(rest) = &mut self.rest else {
+            return Ok(None);
+        };
+        let message = within(self.patience, rest.message())
+            .await
+            .ok_or_else(|| Failure::late(self.patience, &self.endpoint))?;
+        match message.map_err(|status| Failure::of_status(&status, &self.endpoint))? {
+            Some(message) => checked(message, &self.endpoint).map(Some),
+            None => {
+                self.rest = None;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The message, unless it says that something went wrong.
+fn checked<A: Answer>(mut message: A, endpoint: &str) -> Result<A, Failure> {
+    match message.refusal() {
+        Some(stat) if stat.code != 0 => Err(Failure::of_answer(stat, endpoint)),
+        _ => Ok(message),
+    }
+}
