@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import threading
 import uuid
 from pathlib import Path
@@ -14,6 +15,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("BTRDB_FLIGHT_BIN", ROOT / "target/debug/btrdb-flight")).resolve()
+# The tests in btrdb/ have their fixtures in a module of that folder: a conftest.py there would take the place of this one
+# in `from conftest import ...`.
+sys.path.insert(0, str(Path(__file__).parent / "btrdb"))
+pytest_plugins = ["btrdb_servers"]
+
 ADDRESS = re.compile(r"listening on (127\.0\.0\.1:\d+)")
 
 UTC = pa.timestamp("ns", tz="UTC")

@@ -11,7 +11,6 @@ use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::{FlightClient, FlightDescriptor};
 use btrdb_flight::backend::Backend;
 use btrdb_flight::backend::observed::Observed;
-use btrdb_flight::engine::Engine;
 use btrdb_flight::error::Result;
 use btrdb_flight::query::{Gateway, GatewaySettings};
 use btrdb_flight::serve::{self, ServeSettings};
@@ -21,6 +20,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::subject;
 
 mod browse;
 mod puts;
@@ -42,7 +43,7 @@ impl Server {
     }
 
     async fn start_with(settings: ServeSettings) -> Self {
-        let backend = Arc::new(Observed::new(Engine::memory()));
+        let backend = Arc::new(Observed::new(subject::memory().await));
         let gateway = Gateway::new(
             Arc::clone(&backend) as Arc<dyn Backend>,
             GatewaySettings::default(),

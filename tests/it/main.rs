@@ -9,15 +9,18 @@
     reason = "tests clone columns for brevity, and nothing here is hot"
 )]
 
+mod btrdb;
 mod cli;
 mod conformance;
 mod deploy;
 mod flight;
 mod format;
 mod layers;
+mod metadata_sql;
 mod model;
 mod plugin;
 mod pushdown;
 mod running;
 mod sql;
+mod subject;
 mod store;

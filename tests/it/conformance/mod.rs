@@ -15,7 +15,13 @@ use btrdb_flight::model::{
     MultiBatch, MultiQuery, NearestQuery, Point, PointBatch, PointQuery, Snapshot, Stat, StatBatch,
     StatQuery, StreamDescriptor, StreamId, StreamRead, TagUpdate, Tags, TimeRange, Version, Write,
 };
+use btrdb_flight::query::{Gateway, GatewaySettings};
+use btrdb_flight::remote::{self, Remote};
+use btrdb_flight::serve::btrdb;
 use futures::TryStreamExt;
+use tokio::task::JoinSet;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use uuid::Uuid;
 
 use crate::store::{disk::Disk, eager};
@@ -32,6 +38,14 @@ macro_rules! checks {
             checks!(@ $check, disk: Subject::on_disk().await);
             checks!(@ $check, eager: Subject::eager().await);
             checks!(@ $check, faulty: Subject::faulty().await);
+            checks!(@ $check, remote: Subject::remote(true).await);
+            checks!(@ $check, remote_plain: Subject::remote(false).await);
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            #[ignore = "takes a BTrDB: set BTRDB_TEST_ENDPOINT, and BTRDB_TEST_API_KEY"]
+            async fn external() {
+                crate::conformance::external::run(stringify!($check), super::$check).await;
+            }
         }
     )*};
     (@ $check:ident, $subject:ident: $new:expr) => {
@@ -44,6 +58,7 @@ macro_rules! checks {
 
 mod bounds;
 mod changes;
+mod external;
 mod insert;
 mod multi;
 mod nearest;
@@ -123,6 +138,23 @@ impl Subject {
         };
         let engine = Engine::open_on(Arc::new(writer), settings).await;
         Self::new(engine.expect("the store opens"))
+    }
+
+    /// The remote backend, over a server, over the engine in memory; with the calls that answer in Arrow, or without.
+    async fn remote(arrow: bool) -> Self {
+        let (address, server) = serve(Engine::memory()).await;
+        let settings = remote::Settings {
+            arrow,
+            // What the server takes at once: a write is then one call, and one version.
+            insert_points: 250_000,
+            ..remote::Settings::new(address)
+        };
+        let remote = Remote::connect(settings).await.expect("connected");
+        Self {
+            store_wide_commits: false,
+            _keep: Some(Arc::new(server)),
+            ..Self::new(remote)
+        }
     }
 
     /// Creates a stream from `collection/name`.
@@ -247,6 +279,22 @@ impl Subject {
             .1
             .map(|Point { time, value }| (time, value))
     }
+}
+
+/// A server of BTrDB's protocol on a port of its own, until the tasks are dropped; and its address.
+async fn serve(backend: Arc<dyn Backend>) -> (String, JoinSet<()>) {
+    let gateway = Gateway::new(backend, GatewaySettings::default()).expect("a gateway");
+    let service = btrdb::service(gateway, btrdb::BtrdbSettings::default());
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().expect("an address"))
+        .expect("a free port")
+        .with_nodelay(Some(true));
+    let address = incoming.local_addr().expect("bound").to_string();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let server = Server::builder().add_service(service);
+        server.serve_with_incoming(incoming).await.expect("served");
+    });
+    (address, tasks)
 }
 
 /// A uuid nobody had before.

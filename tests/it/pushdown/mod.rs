@@ -13,7 +13,6 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use btrdb_flight::backend::Backend;
 use btrdb_flight::backend::observed::Observed;
-use btrdb_flight::engine::Engine;
 use btrdb_flight::error::Result;
 use btrdb_flight::query::{Gateway, GatewaySettings, SessionOptions, from_datafusion};
 use datafusion::common::ScalarValue;
@@ -30,6 +29,8 @@ mod relations;
 use compare::{difference, rows, sorted};
 use data::World;
 use queries::{Draw, Query};
+
+use crate::subject;
 
 /// Queries of a run.
 const CASES: u64 = 2_400;
@@ -194,7 +195,7 @@ async fn run_share(share: u64) {
     let mut tally = Tally::default();
     for seed in (first..first + rounds).filter(|seed| seed % SHARES == share) {
         eprintln!("BTRDB_PUSHDOWN_SEED={seed}");
-        tally.add(check(Engine::memory(), seed, CASES_A_ROUND).await);
+        tally.add(check(subject::memory().await, seed, CASES_A_ROUND).await);
     }
     let Tally {
         asked,

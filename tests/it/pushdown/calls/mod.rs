@@ -21,6 +21,7 @@ mod streams;
 use super::compare::{Near, Row, Scale, difference, rows, sorted};
 use super::{answer, gateway, plain, pushed};
 use crate::sql::{NEW_YEAR, SECOND};
+use crate::subject;
 
 const TENTH: i64 = SECOND / 10;
 const HOUR: i64 = 3_600 * SECOND;
@@ -116,7 +117,7 @@ impl Store {
         create(store, 8, ("big", "walk", "Hz"), big).await;
         // What was just inserted need not be in the tree yet, whose extremes rule out subtrees.
         engine.fold().await.expect("folded");
-        let observed = Observed::new(engine);
+        let observed = Observed::new(subject::behind(engine).await);
         let counts = observed.counts();
         Self {
             gateway: gateway(Arc::new(observed)),
