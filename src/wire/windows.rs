@@ -40,15 +40,36 @@ pub fn told(count: u64, min: f64, mean: f64, max: f64, stddev: f64) -> Stat {
         min,
         max,
         mean,
-        m2: stddev * stddev * points,
+        m2: moment(points, stddev),
         sum: mean * points,
         sum_error: 0.0,
     }
 }
 
+/// The second moment whose deviation is `stddev` to the last bit, so that windows are passed on as they came.
+fn moment(count: f64, stddev: f64) -> f64 {
+    let near = stddev * stddev * count;
+    let (above, below) = (near.next_up(), near.next_down());
+    [near, above, below, above.next_up(), below.next_down()]
+        .into_iter()
+        .find(|m2| (m2 / count).sqrt() == stddev)
+        .unwrap_or(near)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deviations_survive_to_the_last_bit() {
+        for count in 1..2000_u32 {
+            let stddev = f64::from(count).sin().abs() * 10.0_f64.powi(count as i32 % 40 - 20);
+            let told = told(count.into(), 0.0, 0.0, 0.0, stddev);
+            assert_eq!(told.stddev().to_bits(), stddev.to_bits(), "{count}");
+        }
+        assert!(told(5, 0.0, 0.0, 0.0, f64::NAN).m2.is_nan());
+        assert_eq!(told(5, 0.0, 0.0, 0.0, 0.0).m2, 0.0);
+    }
 
     #[test]
     fn windows_survive_the_wire() {

@@ -1,6 +1,8 @@
 //! What changes points: merge policies, checks of whole batches, Arrow of any shape, deletes.
 
 use arrow::array::{Float32Array, Int64Array, StringArray, TimestampMillisecondArray};
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::IpcWriteOptions;
 
 use super::*;
 
@@ -269,6 +271,28 @@ async fn arrow_that_holds_no_points_is_refused() {
         assert_eq!(number, code, "{message}");
     }
     assert_eq!(server.points(&uuid, 0).await, Ok(vec![]));
+}
+
+/// A few compressed bytes can become, or say that they become, more than there is memory.
+#[tokio::test]
+async fn compressed_arrow_is_refused() {
+    let server = Server::start().await;
+    let uuid = server.stream(1).await;
+    let options = IpcWriteOptions::default()
+        .try_with_compression(Some(CompressionType::LZ4_FRAME))
+        .expect("a format that has compression");
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &points_schema(), options)
+        .expect("a schema");
+    let points: Vec<_> = (0..1000).map(|time| (time, 0.0)).collect();
+    writer.write(&points_batch(&points)).expect("a batch");
+    let bytes = Bytes::from(writer.into_inner().expect("an end"));
+    let refused = one(server
+        .client()
+        .arrow_insert(arrow_insert(&uuid, bytes))
+        .await);
+    let (code, message) = refused.expect_err("refused");
+    assert_eq!(code, 438);
+    assert!(message.contains("compressed"), "{message}");
 }
 
 /// Bytes flipped at random: refused, or taken for what they are, and the server lives on.

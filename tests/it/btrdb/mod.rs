@@ -240,7 +240,7 @@ fn rows(points: &[(i64, f64)]) -> Vec<RawPoint> {
         time,
         value: Some(value),
     })
-        .collect()
+    .collect()
 }
 
 fn raw(uuid: &Bytes, start: i64, end: i64, version_major: u64) -> RawValuesParams {
