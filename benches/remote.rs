@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use arrow_flight::{FlightClient, FlightDescriptor};
 use btrdb_flight::backend::Backend;
 use btrdb_flight::engine::Engine;
-use btrdb_flight::model::{InsertOptions, PointQuery, StreamDescriptor, StreamId, StreamRead, TimeRange, Write};
+use btrdb_flight::model::{
+    InsertOptions, PointQuery, StreamDescriptor, StreamId, StreamRead, TimeRange, Write,
+};
 use btrdb_flight::query::{Gateway, GatewaySettings};
 use btrdb_flight::remote::{self, Remote};
 use btrdb_flight::serve::{self, Listener, ServeSettings};
@@ -57,9 +59,19 @@ async fn run() {
         assert_eq!(scan_flight(flight.clone(), id).await, points);
         best[2] = best[2].min(started.elapsed());
     }
-    let floor = rate("floor: bare client, messages decoded", points, best[0], None);
+    let floor = rate(
+        "floor: bare client, messages decoded",
+        points,
+        best[0],
+        None,
+    );
     rate("remote backend", points, best[1], Some(floor));
-    rate("remote backend, SQL and Flight behind it", points, best[2], Some(floor));
+    rate(
+        "remote backend, SQL and Flight behind it",
+        points,
+        best[2],
+        Some(floor),
+    );
 }
 
 async fn fill(engine: &Engine, points: i64) -> StreamId {
@@ -139,9 +151,9 @@ async fn scan_bare(channel: Channel, id: StreamId) -> i64 {
 
 async fn scan(backend: &dyn Backend, id: StreamId) -> i64 {
     let query = PointQuery::new(vec![StreamRead::latest(id)], TimeRange::ALL);
-    let counted = backend.points(query).try_fold(0, async |count, batch| {
-        Ok(count + batch.len() as i64)
-    });
+    let counted = backend
+        .points(query)
+        .try_fold(0, async |count, batch| Ok(count + batch.len() as i64));
     counted.await.expect("points")
 }
 

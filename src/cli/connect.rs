@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use clap::Args;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::exit;
@@ -28,7 +28,12 @@ const MESSAGE_BYTES_MAX: usize = 256 << 20;
 #[derive(Args, Clone, Debug)]
 pub(super) struct CredentialArgs {
     /// The key that the server asks for; better in the environment, where other users of this machine do not see it.
-    #[arg(long, value_name = "KEY", env = "BTRDB_FLIGHT_API_KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "BTRDB_FLIGHT_API_KEY",
+        hide_env_values = true
+    )]
     pub(super) api_key: Option<String>,
 
     /// Certificates to trust in TLS, in PEM, instead of those that browsers trust.

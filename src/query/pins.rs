@@ -202,10 +202,22 @@ mod tests {
         assert_eq!(pins.keep(id(1), Version(11)).expect("room"), Version(11));
         assert_eq!(pins.keep(id(1), Version(12)).expect("room"), Version(11));
         pins.move_to(&[(id(1), Version(13)), (id(2), Version(13))]);
-        assert_eq!((pins.get(id(1)), pins.get(id(2))), (Some(Version(13)), None));
+        assert_eq!(
+            (pins.get(id(1)), pins.get(id(2))),
+            (Some(Version(13)), None)
+        );
         pins.set(&[(id(2), Version(14))]).expect("room");
-        assert_eq!(pins.clone(), pins, "clones share, and comparing does not wait for itself");
-        let many: Vec<_> = (0..COUNT_MAX as u128 + 1).map(|n| (id(n), Version(11))).collect();
-        assert_eq!(pins.set(&many).expect_err("too many").kind(), ErrorKind::Exhausted);
+        assert_eq!(
+            pins.clone(),
+            pins,
+            "clones share, and comparing does not wait for itself"
+        );
+        let many: Vec<_> = (0..COUNT_MAX as u128 + 1)
+            .map(|n| (id(n), Version(11)))
+            .collect();
+        assert_eq!(
+            pins.set(&many).expect_err("too many").kind(),
+            ErrorKind::Exhausted
+        );
     }
 }

@@ -20,8 +20,8 @@ use super::errors::to_datafusion;
 use super::filter::TimeSet;
 use super::narrow::Narrowing;
 use super::ordered::OrderedRead;
-use super::scan::{Ask, Read, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::pins::Calls;
+use super::scan::{Ask, Read, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
 use crate::model::query::BATCH_ROWS;
 use crate::model::{
@@ -145,6 +145,15 @@ impl PointRead {
             .collect()
     }
 
+    /// How often each stream is asked about.
+    fn calls(&self) -> Calls {
+        let asks = |column: &PointColumn| match column {
+            PointColumn::Stream(column) => !column.is_told(),
+            PointColumn::Time | PointColumn::Value => false,
+        };
+        Calls::several(self.columns.iter().any(asks))
+    }
+
     /// Whether no partition has more than one stream.
     fn is_one_by_one(&self) -> bool {
         self.groups.iter().all(|group| group.reads.len() <= 1)
@@ -185,7 +194,7 @@ impl fmt::Display for PointRead {
             reads: &self.shown.reads,
         };
         let ranges = ShownRanges(&self.ranges);
-        let snapshot = ShownSnapshot::of(&self.frame, &self.shown.reads, Calls::One);
+        let snapshot = ShownSnapshot::of(&self.frame, &self.shown.reads, self.calls());
         write!(f, "RawValues, {streams}, {ranges}, {snapshot}")?;
         if self.direction == Direction::Backward {
             f.write_str(", backward")?;
@@ -245,14 +254,15 @@ impl Opened {
         } else {
             group
         };
-        let reads = read.frame.settle(group.reads, Calls::One).await;
+        let reads = read.frame.settle(group.reads, read.calls()).await;
         group.reads = reads.map_err(to_datafusion)?;
         let ranges = TimeSet::of_ranges(&read.ranges).intersect(&narrowing.times());
         let mut beside = Vec::with_capacity(read.columns.len());
         for column in &read.columns {
             beside.push(match column {
                 PointColumn::Stream(column) => {
-                    Some(column.told_column(&group.descriptors)?)
+                    let (descriptors, reads) = (&group.descriptors, &group.reads);
+                    Some(column.column(&read.frame, descriptors, reads).await?)
                 }
                 PointColumn::Time | PointColumn::Value => None,
             });

@@ -165,7 +165,10 @@ mod tests {
     #[tokio::test]
     async fn results_keep_the_order_of_their_jobs() {
         let produced = Arc::default();
-        let all: Vec<Piece> = in_order(jobs(100, 1, &produced), 64, READ_AHEAD_BYTES).try_collect().await.expect("no errors");
+        let all: Vec<Piece> = in_order(jobs(100, 1, &produced), 64, READ_AHEAD_BYTES)
+            .try_collect()
+            .await
+            .expect("no errors");
         let expected: Vec<Piece> = (0..1000).map(|i| Piece(i / 10, 1)).collect();
         assert_eq!(all, expected);
     }
@@ -186,7 +189,10 @@ mod tests {
         let fails = stream::iter([Ok(Piece(0, 1)), Err(Error::internal("broken"))]).boxed();
         let never = stream::iter([Ok(Piece(1, 1))]).boxed();
         let mut results = in_order([fails, never].into_iter(), 8, READ_AHEAD_BYTES);
-        assert_eq!(results.next().await.expect("one").expect("fine"), Piece(0, 1));
+        assert_eq!(
+            results.next().await.expect("one").expect("fine"),
+            Piece(0, 1)
+        );
         results.next().await.expect("two").expect_err("broken");
         assert!(results.next().await.is_none());
     }

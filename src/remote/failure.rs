@@ -2,7 +2,6 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use tonic::{ConnectError, Status};
@@ -22,7 +21,8 @@ pub(super) struct Failure {
 pub(super) enum Outcome {
     /// Nothing: there was no connection.
     Unsent,
-    /// Nothing: it says that another node is to be asked, or that it cannot for now.
+    /// Nothing: it says that another node is to be asked, or that it cannot for now: a cluster lacks members, too much is asked
+    /// of it at once.
     Declined,
     /// Nobody knows: the connection broke, or something between here and there gave up.
     Unknown,
@@ -63,22 +63,17 @@ impl Failure {
 
     fn of_transport(status: &Status, endpoint: &str, unsent: bool) -> Self {
         let mut unsent = unsent;
-        let (mut cause, mut is_system) = (status.message().to_owned(), false);
+        let mut cause = status.message().to_owned();
         let mut next = status.source();
         while let Some(error) = next {
             unsent |= error.is::<ConnectError>();
-            is_system |= error.is::<io::Error>();
             cause = error.to_string();
             next = error.source();
         }
-        let hint = match is_system || !unsent {
-            true => "",
-            false => " (is it a BTrDB, and does it speak TLS?)",
-        };
         Self {
             error: Error::new(
                 ErrorKind::Unavailable,
-                format!("btrdb at {endpoint} does not answer: {cause}{hint}"),
+                format!("btrdb at {endpoint} does not answer: {cause}"),
             ),
             outcome: match unsent {
                 true => Outcome::Unsent,
@@ -95,7 +90,9 @@ impl Failure {
     fn of_stat(number: u32, message: String, endpoint: &str) -> Self {
         let error = status::error(number, message);
         match error.code() {
-            Some(code @ (Code::WrongEndpoint | Code::ClusterDegraded)) => Self {
+            Some(
+                code @ (Code::WrongEndpoint | Code::ClusterDegraded | Code::ResourceDepleted),
+            ) => Self {
                 error: Error::new(
                     error.kind(),
                     format!("btrdb at {endpoint} cannot answer: {}", error.message()),
@@ -185,7 +182,11 @@ mod tests {
         assert_eq!(failure.outcome, Outcome::Told);
         let declined = Failure::of_status(&Status::unknown("[405] wrong endpoint"), "h:1");
         assert_eq!(declined.outcome, Outcome::Declined);
-        assert!(declined.error.message().contains("h:1"), "{}", declined.error);
+        assert!(
+            declined.error.message().contains("h:1"),
+            "{}",
+            declined.error
+        );
     }
 
     #[test]

@@ -150,7 +150,10 @@ mod tests {
         let mut rows = Vec::new();
         for batch in batches(sides) {
             for (row, &time) in batch.times.iter().enumerate() {
-                let cells = batch.columns.iter().map(|column| column.iter().nth(row).flatten());
+                let cells = batch
+                    .columns
+                    .iter()
+                    .map(|column| column.iter().nth(row).flatten());
                 rows.push((time, cells.collect()));
             }
         }
@@ -191,7 +194,15 @@ mod tests {
         });
         let sides = vec![side(
             snap,
-            &[(-6, 9.0), (7, 1.0), (9, 2.0), (12, 3.0), (19, 4.0), (21, 5.0), (95, 6.0)],
+            &[
+                (-6, 9.0),
+                (7, 1.0),
+                (9, 2.0),
+                (12, 3.0),
+                (19, 4.0),
+                (21, 5.0),
+                (95, 6.0),
+            ],
         )];
         assert_eq!(rows(sides), [(10, vec![Some(2.0)]), (20, vec![Some(4.0)])]);
     }

@@ -12,7 +12,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Streaming};
 
 use super::calls::{Answer, Info, Streamed, Unary};
-use super::failure::{Failure, Outcome};
+use super::failure::{Failure, Outcome, reworded};
 use super::patience::{Backoff, within};
 use super::pool::{Client, Pool};
 use super::settings::Settings;
@@ -50,6 +50,15 @@ struct Abilities {
     arrow: bool,
 }
 
+/// The connections that there are.
+#[derive(Debug)]
+struct Pools {
+    /// Those to the endpoint of the settings.
+    home: Arc<Pool>,
+    /// Those in use: others once the server has sent us elsewhere.
+    current: Arc<Pool>,
+}
+
 /// A BTrDB, and whoever asks it.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -57,10 +66,7 @@ pub(super) struct Link {
     /// Points of one insert that it took or would take; goes down when it refuses.
     pub(super) insert_points: AtomicUsize,
     authorization: Option<MetadataValue<Ascii>>,
-    /// The connections to the endpoint of the settings.
-    home: Arc<Pool>,
-    /// Those in use: others once it has sent us elsewhere.
-    pool: Mutex<Arc<Pool>>,
+    pools: Mutex<Pools>,
     /// None until asked, and again when it was out of reach: another server may have come back.
     abilities: Mutex<Option<Abilities>>,
     asking: tokio::sync::Mutex<()>,
@@ -82,12 +88,17 @@ impl Link {
             Ok(value)
         });
         let authorization = authorization.transpose()?;
-        let home = Arc::new(Pool::new(&settings, std::slice::from_ref(&settings.endpoint))?);
+        let home = Arc::new(Pool::new(
+            &settings,
+            std::slice::from_ref(&settings.endpoint),
+        )?);
         Ok(Self {
             insert_points: AtomicUsize::new(settings.insert_points.max(1)),
             authorization,
-            pool: Mutex::new(Arc::clone(&home)),
-            home,
+            pools: Mutex::new(Pools {
+                current: Arc::clone(&home),
+                home,
+            }),
             abilities: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             random: Mutex::new(StdRng::from_os_rng()),
@@ -99,15 +110,16 @@ impl Link {
     pub(super) fn request<T>(&self, ask: T) -> Request<T> {
         let mut request = Request::new(ask);
         if let Some(value) = &self.authorization {
-            request.metadata_mut().insert("authorization", value.clone());
+            request
+                .metadata_mut()
+                .insert("authorization", value.clone());
         }
         request
     }
 
-    /// A connection, and where it leads.
-    pub(super) fn client(&self) -> (Client, Arc<str>) {
-        let pool = Arc::clone(&self.pool.lock());
-        pool.client()
+    /// The connections in use.
+    pub(super) fn pool(&self) -> Arc<Pool> {
+        Arc::clone(&self.pools.lock().current)
     }
 
     /// Whether the calls that answer in Arrow are there. Asks the server once, and again after it was out of reach.
@@ -160,6 +172,14 @@ impl Link {
     /// The error of whoever does not know BTrDB's first call.
     fn stranger(&self, failure: Failure) -> Error {
         match failure.error.kind() {
+            // There is somebody, who hung up.
+            ErrorKind::Unavailable if failure.outcome == Outcome::Unknown => reworded(
+                &failure.error,
+                format!(
+                    "{} (is it a BTrDB, and does it speak TLS?)",
+                    failure.error.message()
+                ),
+            ),
             ErrorKind::Unsupported | ErrorKind::Internal if failure.error.code().is_none() => {
                 Error::unsupported(format!(
                     "what answers at {} is no BTrDB: {}",
@@ -172,7 +192,11 @@ impl Link {
     }
 
     /// The answer to a call that has one.
-    pub(super) async fn ask<C: Unary>(&self, ask: C::Ask, repeat: Repeat) -> Result<C::Answer, Failure> {
+    pub(super) async fn ask<C: Unary>(
+        &self,
+        ask: C::Ask,
+        repeat: Repeat,
+    ) -> Result<C::Answer, Failure> {
         let deadline = self.settings.call_deadline;
         let attempt = |client: Client, endpoint: Arc<str>| {
             let call = C::call(client, self.request(ask.clone()));
@@ -252,12 +276,13 @@ impl Link {
     ) -> Result<T, Failure> {
         let mut backoff = Backoff::new(&self.settings, &self.random);
         loop {
-            let (client, endpoint) = self.client();
+            let pool = self.pool();
+            let (client, endpoint) = pool.client();
             let failure = match attempt(client, endpoint).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            self.note(&failure);
+            self.note(&failure, &pool);
             let least = match failure.outcome {
                 Outcome::Declined => DECLINED_PAUSE,
                 _ => Duration::ZERO,
@@ -265,24 +290,47 @@ impl Link {
             if !repeat.allows(failure.outcome) || !backoff.pause(least).await {
                 return Err(self.last_word(failure));
             }
-            if failure.outcome == Outcome::Declined {
+            if failure.error.code() != Some(Code::ResourceDepleted)
+                && failure.outcome == Outcome::Declined
+            {
                 self.follow().await;
             }
         }
     }
 
-    /// Learns from a failure where not to ask.
-    pub(super) fn note(&self, failure: &Failure) {
+    /// Learns from a failure of a call over `pool` where not to ask.
+    pub(super) fn note(&self, failure: &Failure, pool: &Arc<Pool>) {
         match failure.outcome {
             Outcome::Unsent | Outcome::Unknown => {
                 *self.abilities.lock() = None;
-                *self.pool.lock() = Arc::clone(&self.home);
+                let mut pools = self.pools.lock();
+                pools.current = Arc::clone(&pools.home);
             }
+            Outcome::Late => self.renew(pool),
             // A call that it said it had: an older one has come in its place.
             Outcome::Told if failure.error.kind() == ErrorKind::Unsupported => {
                 *self.abilities.lock() = None;
             }
-            Outcome::Declined | Outcome::Late | Outcome::Told => {}
+            Outcome::Declined | Outcome::Told => {}
+        }
+    }
+
+    /// Puts other connections in the place of those over which no answer came: who vanished without a word leaves a connection
+    /// that looks whole for many minutes.
+    fn renew(&self, pool: &Arc<Pool>) {
+        let mut pools = self.pools.lock();
+        if !Arc::ptr_eq(&pools.current, pool) {
+            return;
+        }
+        match pool.renewed(&self.settings) {
+            Ok(renewed) => {
+                let renewed = Arc::new(renewed);
+                if Arc::ptr_eq(&pools.home, pool) {
+                    pools.home = Arc::clone(&renewed);
+                }
+                pools.current = renewed;
+            }
+            Err(error) => tracing::warn!(%error, "btrdb cannot be connected to again"),
         }
     }
 
@@ -290,11 +338,11 @@ impl Link {
     async fn follow(&self) {
         match self.learn(Repeat::Never).await {
             Ok((_, endpoints)) if !endpoints.is_empty() => {
-                if Arc::clone(&self.pool.lock()).leads_to(&endpoints) {
+                if self.pool().leads_to(&endpoints) {
                     return;
                 }
                 match Pool::new(&self.settings, &endpoints) {
-                    Ok(pool) => *self.pool.lock() = Arc::new(pool),
+                    Ok(pool) => self.pools.lock().current = Arc::new(pool),
                     Err(error) => tracing::warn!(%error, "the endpoints that btrdb names are none"),
                 }
             }

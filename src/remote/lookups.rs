@@ -24,9 +24,8 @@ pub(super) async fn versions(
     snapshot: Snapshot,
 ) -> Result<Vec<Version>> {
     check_snapshot(snapshot)?;
-    let call = |link: Arc<Link>, id| {
-        async move { Ok(current(&link, id).await?.version(None)) }.boxed()
-    };
+    let call =
+        |link: Arc<Link>, id| async move { Ok(current(&link, id).await?.version(None)) }.boxed();
     each(link, ids, call).await
 }
 
@@ -47,8 +46,9 @@ pub(super) async fn delete(link: &Link, id: StreamId, range: TimeRange) -> Resul
         end: if end > range.start { end } else { range.end },
     };
     let answer = link.ask::<Delete>(ask, Repeat::IfUnsent).await;
-    let answer = answer
-        .map_err(|failure| failure.of_change(format_args!("stream {id} lost its points in {range:?}")))?;
+    let answer = answer.map_err(|failure| {
+        failure.of_change(format_args!("stream {id} lost its points in {range:?}"))
+    })?;
     match answer.version_major {
         0 => Ok(current(link, id).await?.version(None)),
         major => Ok(Version(major)),

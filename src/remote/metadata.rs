@@ -53,7 +53,12 @@ impl Recent {
         (Instant::now(), self.state.lock().changes)
     }
 
-    fn keep(&self, (asked, changes): (Instant, u64), stream: &Arc<StreamDescriptor>, ttl: Duration) {
+    fn keep(
+        &self,
+        (asked, changes): (Instant, u64),
+        stream: &Arc<StreamDescriptor>,
+        ttl: Duration,
+    ) {
         let mut state = self.state.lock();
         if state.changes != changes || asked.elapsed() >= ttl {
             return;
@@ -83,7 +88,8 @@ pub(super) async fn create(link: &Link, stream: StreamDescriptor) -> Result<()> 
         annotations: streams::annotations(&stream.annotations),
     };
     let answer = link.ask::<Create>(ask, Repeat::IfUnsent).await;
-    answer.map_err(|failure| failure.of_change(format_args!("stream {} was created", stream.id)))?;
+    answer
+        .map_err(|failure| failure.of_change(format_args!("stream {} was created", stream.id)))?;
     Ok(())
 }
 
@@ -158,11 +164,7 @@ pub(super) async fn describe(
 }
 
 /// The descriptor of a stream as it is now.
-async fn describe_one(
-    link: &Link,
-    recent: &Recent,
-    id: StreamId,
-) -> Result<Arc<StreamDescriptor>> {
+async fn describe_one(link: &Link, recent: &Recent, id: StreamId) -> Result<Arc<StreamDescriptor>> {
     let ask = proto::StreamInfoParams {
         uuid: streams::uuid(id),
         omit_version: true,
@@ -235,10 +237,13 @@ pub(super) async fn set_annotations(
         changes: streams::annotations(&update.changes),
         removals: update.removals,
     };
-    let answer = link.ask::<SetStreamAnnotations>(ask, Repeat::IfUnsent).await;
+    let answer = link
+        .ask::<SetStreamAnnotations>(ask, Repeat::IfUnsent)
+        .await;
     recent.forget(id);
-    answer
-        .map_err(|failure| failure.of_change(format_args!("stream {id} has the new annotations")))?;
+    answer.map_err(|failure| {
+        failure.of_change(format_args!("stream {id} has the new annotations"))
+    })?;
     after(link, recent, id, update.expected).await
 }
 

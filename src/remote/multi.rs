@@ -50,9 +50,17 @@ fn check(query: &MultiQuery) -> Result<(TimeRange, i64)> {
     // The last nanosecond holds no point, and some servers refuse ranges that reach beyond it; but a line of the grid may lie
     // on it.
     let last = MAX_TIME - 1;
-    let has_line = period > 0 && (i128::from(last) - i128::from(range.start)) % i128::from(period) == 0;
-    let end = if has_line { range.end } else { range.end.min(last) };
-    Ok((TimeRange::new(range.start, end.max(range.start + 1)), period))
+    let has_line =
+        period > 0 && (i128::from(last) - i128::from(range.start)) % i128::from(period) == 0;
+    let end = if has_line {
+        range.end
+    } else {
+        range.end.min(last)
+    };
+    Ok((
+        TimeRange::new(range.start, end.max(range.start + 1)),
+        period,
+    ))
 }
 
 async fn ask(
@@ -62,7 +70,11 @@ async fn ask(
     period: i64,
 ) -> Result<Results<MultiBatch>> {
     let ask = proto::ArrowMultiValuesParams {
-        uuid: query.streams.iter().map(|read| streams::uuid(read.id)).collect(),
+        uuid: query
+            .streams
+            .iter()
+            .map(|read| streams::uuid(read.id))
+            .collect(),
         version_major: query
             .streams
             .iter()
@@ -110,7 +122,9 @@ impl Rows {
                 continue;
             };
             if self.last.is_some_and(|before| before >= first) {
-                return Err(Error::internal("btrdb sends rows of several streams in disorder"));
+                return Err(Error::internal(
+                    "btrdb sends rows of several streams in disorder",
+                ));
             }
             self.last = Some(last);
             return Ok(Some(batch));
@@ -120,7 +134,9 @@ impl Rows {
 
     fn decode(&self, bytes: bytes::Bytes) -> Result<MultiBatch> {
         let (_, batches) = wire_arrow::decode(bytes)?;
-        let parts = batches.iter().map(|batch| wire_arrow::multi_of(batch, self.columns));
+        let parts = batches
+            .iter()
+            .map(|batch| wire_arrow::multi_of(batch, self.columns));
         let parts: Vec<MultiBatch> = parts.collect::<Result<_>>()?;
         let batch = concatenated(parts, self.columns)?;
         for column in &batch.columns {
@@ -135,7 +151,10 @@ fn concatenated(mut parts: Vec<MultiBatch>, columns: usize) -> Result<MultiBatch
     if parts.len() == 1 {
         return Ok(parts.remove(0));
     }
-    let times: Vec<i64> = parts.iter().flat_map(|part| part.times.iter().copied()).collect();
+    let times: Vec<i64> = parts
+        .iter()
+        .flat_map(|part| part.times.iter().copied())
+        .collect();
     let columns = (0..columns).map(|column| -> Float64Array {
         let parts = parts.iter().flat_map(|part| part.columns[column].iter());
         parts.collect()

@@ -91,7 +91,11 @@ mod tests {
     async fn waiting_ends() {
         let patience = Duration::from_secs(5);
         let start = Instant::now();
-        assert!(within(patience, std::future::pending::<()>()).await.is_none());
+        assert!(
+            within(patience, std::future::pending::<()>())
+                .await
+                .is_none()
+        );
         assert_eq!(start.elapsed(), patience);
         let quick = within(patience, sleep(Duration::from_secs(4))).await;
         assert!(quick.is_some());
@@ -103,7 +107,10 @@ mod tests {
         let mut wait = pin!(within(patience, std::future::pending::<()>()));
         assert!(futures::poll!(wait.as_mut()).is_pending());
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(futures::poll!(wait.as_mut()).is_pending(), "the reader was away");
+        assert!(
+            futures::poll!(wait.as_mut()).is_pending(),
+            "the reader was away"
+        );
         let start = Instant::now();
         assert!(wait.await.is_none(), "and now it waits");
         assert_eq!(start.elapsed(), patience);

@@ -95,7 +95,9 @@ fn every(origin: Timestamp, width: u64, range: TimeRange, pieces: &mut Vec<Piece
 }
 
 fn between(cuts: &[Timestamp], range: TimeRange, pieces: &mut Vec<Piece>) {
-    let first = cuts.partition_point(|&cut| cut <= range.start).saturating_sub(1);
+    let first = cuts
+        .partition_point(|&cut| cut <= range.start)
+        .saturating_sub(1);
     for pair in cuts[first..].windows(2) {
         let window = TimeRange::new(pair[0], pair[1]);
         if window.start >= range.end {
@@ -153,11 +155,17 @@ mod tests {
             width: 10,
         };
         let of = |start, end| pieces(&cuts, &[TimeRange::new(start, end)]);
-        assert_eq!(of(5, 41), [part(3, 5, 13), run(13, 10, 2), part(33, 33, 41)]);
+        assert_eq!(
+            of(5, 41),
+            [part(3, 5, 13), run(13, 10, 2), part(33, 33, 41)]
+        );
         assert_eq!(of(13, 33), [run(13, 10, 2)]);
         assert_eq!(of(14, 20), [part(13, 14, 20)]);
         assert_eq!(of(14, 23), [part(13, 14, 23)]);
-        assert_eq!(of(-9, 5), [part(-17, -9, -7), run(-7, 10, 1), part(3, 3, 5)]);
+        assert_eq!(
+            of(-9, 5),
+            [part(-17, -9, -7), run(-7, 10, 1), part(3, 3, 5)]
+        );
     }
 
     #[test]
@@ -181,7 +189,12 @@ mod tests {
         );
         assert_eq!(
             pieces(&cuts, &[TimeRange::new(-5, 30), TimeRange::new(40, 50)]),
-            [run(0, 24, 1), part(24, 24, 30), part(24, 40, 48), part(48, 48, 50)]
+            [
+                run(0, 24, 1),
+                part(24, 24, 30),
+                part(24, 40, 48),
+                part(48, 48, 50)
+            ]
         );
         assert_eq!(pieces(&cuts, &[TimeRange::new(143, 150)]), []);
         assert_eq!(pieces(&cuts, &[TimeRange::new(-10, 0)]), []);

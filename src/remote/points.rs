@@ -107,7 +107,9 @@ async fn few(target: Target<'_>, ranges: &[TimeRange]) -> Result<Results<(Versio
         match agreed(target.id, calls).await {
             Ok(replies) => {
                 let version = target.version;
-                let parts = replies.into_iter().map(move |part| part.into_results(version));
+                let parts = replies
+                    .into_iter()
+                    .map(move |part| part.into_results(version));
                 return Ok(stream::iter(parts).flatten().boxed());
             }
             Err(error) if !is_unsettled(&error) || target.version.is_some() => return Err(error),

@@ -50,10 +50,15 @@ impl Pool {
     /// be read.
     pub(super) fn new(settings: &Settings, endpoints: &[String]) -> Result<Self> {
         let roots = settings.ca_file.as_deref().map(|file| {
-            std::fs::read(file).map(Certificate::from_pem).map_err(|error| {
-                Error::invalid(format!("the certificates in {} cannot be read", file.display()))
+            std::fs::read(file)
+                .map(Certificate::from_pem)
+                .map_err(|error| {
+                    Error::invalid(format!(
+                        "the certificates in {} cannot be read",
+                        file.display()
+                    ))
                     .with_source(error)
-            })
+                })
         });
         let roots = roots.transpose()?;
         let endpoints: Vec<Arc<str>> = endpoints.iter().map(|name| Arc::from(&**name)).collect();
@@ -71,6 +76,12 @@ impl Pool {
         })
     }
 
+    /// Other connections to the same endpoints.
+    pub(super) fn renewed(&self, settings: &Settings) -> Result<Self> {
+        let endpoints = self.endpoints.iter().map(|name| (**name).to_owned());
+        Self::new(settings, &endpoints.collect::<Vec<_>>())
+    }
+
     /// The next connection, and where it leads.
     pub(super) fn client(&self) -> (Client, Arc<str>) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
@@ -80,21 +91,34 @@ impl Pool {
 
     /// Whether it leads to `endpoints`.
     pub(super) fn leads_to(&self, endpoints: &[String]) -> bool {
-        self.endpoints.iter().map(|name| &**name).eq(endpoints.iter().map(String::as_str))
+        self.endpoints
+            .iter()
+            .map(|name| &**name)
+            .eq(endpoints.iter().map(String::as_str))
     }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} connections to {:?}", self.connections.len(), self.endpoints)
+        write!(
+            f,
+            "{} connections to {:?}",
+            self.connections.len(),
+            self.endpoints
+        )
     }
 }
 
 fn endpoint(settings: &Settings, name: &str, roots: Option<&Certificate>) -> Result<Endpoint> {
-    let invalid = || Error::invalid(format!("\"{name}\" is not an address of a BTrDB: expecting HOST:PORT"));
+    let invalid = || {
+        Error::invalid(format!(
+            "\"{name}\" is not an address of a BTrDB: expecting HOST:PORT"
+        ))
+    };
     let (host, port) = name.rsplit_once(':').ok_or_else(invalid)?;
     let is_bracketed = host.starts_with('[') && host.ends_with(']');
-    let is_host = !host.is_empty() && (is_bracketed || !host.contains([':', '/', ',', ';', '@', ' ']));
+    let is_host =
+        !host.is_empty() && (is_bracketed || !host.contains([':', '/', ',', ';', '@', ' ']));
     if !is_host || !port.parse::<u16>().is_ok_and(|port| port != 0) {
         return Err(invalid());
     }
@@ -105,6 +129,8 @@ fn endpoint(settings: &Settings, name: &str, roots: Option<&Certificate>) -> Res
         .connect_timeout(settings.connect_timeout)
         .tcp_nodelay(true)
         .tcp_keepalive(Some(TCP_KEEPALIVE))
+        .tcp_keepalive_interval(Some(TCP_KEEPALIVE / 2))
+        .tcp_keepalive_retries(Some(3))
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(false)
@@ -119,9 +145,9 @@ fn endpoint(settings: &Settings, name: &str, roots: Option<&Certificate>) -> Res
         Some(roots) => tls.ca_certificate(roots.clone()),
         None => tls.with_webpki_roots(),
     };
-    endpoint
-        .tls_config(tls)
-        .map_err(|error| Error::invalid(format!("TLS to {name} cannot be set up")).with_source(error))
+    endpoint.tls_config(tls).map_err(|error| {
+        Error::invalid(format!("TLS to {name} cannot be set up")).with_source(error)
+    })
 }
 
 #[cfg(test)]
@@ -131,11 +157,25 @@ mod tests {
     #[tokio::test]
     async fn addresses_are_a_host_and_a_port() {
         let pool = |name: &str| Pool::new(&Settings::new(name), &[name.to_owned()]);
-        for name in ["host:4410", "10.0.0.7:4411", "[::1]:4410", "a-b.example.com:65535"] {
+        for name in [
+            "host:4410",
+            "10.0.0.7:4411",
+            "[::1]:4410",
+            "a-b.example.com:65535",
+        ] {
             pool(name).expect(name);
         }
         for name in [
-            "", "host", "host:", ":4410", "host:0", "host:port", "::1:4410", "a:1,b:2", "http://h:1", "h:1/x",
+            "",
+            "host",
+            "host:",
+            ":4410",
+            "host:0",
+            "host:port",
+            "::1:4410",
+            "a:1,b:2",
+            "http://h:1",
+            "h:1/x",
         ] {
             pool(name).expect_err(name);
         }

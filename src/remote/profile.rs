@@ -70,7 +70,8 @@ pub fn resolve(
             ));
         }
         Some(name) => {
-            let file = file.ok_or_else(|| Error::invalid("there is no home folder to find profiles in"))?;
+            let file =
+                file.ok_or_else(|| Error::invalid("there is no home folder to find profiles in"))?;
             let Some(text) = read(&file)? else {
                 return Err(Error::invalid(format!("could not find {}", file.display())));
             };
@@ -104,7 +105,9 @@ fn read(file: &Path) -> Result<Option<String>> {
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == IoErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::invalid(format!("{} cannot be read", file.display())).with_source(error)),
+        Err(error) => {
+            Err(Error::invalid(format!("{} cannot be read", file.display())).with_source(error))
+        }
     }
 }
 
@@ -184,7 +187,11 @@ numeric:
             Self(folder)
         }
 
-        fn resolve(&self, asked: Asked<'_>, variables: &[(&str, &str)]) -> Result<(String, Option<String>)> {
+        fn resolve(
+            &self,
+            asked: Asked<'_>,
+            variables: &[(&str, &str)],
+        ) -> Result<(String, Option<String>)> {
             let environment = |name: &str| {
                 let found = variables.iter().find(|(other, _)| *other == name);
                 found.map(|(_, value)| (*value).to_owned())
@@ -195,7 +202,10 @@ numeric:
     }
 
     fn found(endpoint: &str, key: &str) -> (String, Option<String>) {
-        (endpoint.to_owned(), (!key.is_empty()).then(|| key.to_owned()))
+        (
+            endpoint.to_owned(),
+            (!key.is_empty()).then(|| key.to_owned()),
+        )
     }
 
     #[test]
@@ -214,7 +224,8 @@ numeric:
             endpoint: Some("h:1"),
             ..asked
         };
-        home.resolve(both, &[]).expect_err("an address and a profile");
+        home.resolve(both, &[])
+            .expect_err("an address and a profile");
         for name in ["nobody", "bare", "numeric"] {
             let asked = Asked {
                 profile: Some(name),
@@ -241,8 +252,11 @@ numeric:
             found("research.example.com:4411", "d976a2d6")
         );
         assert_eq!(
-            home.resolve(nothing, &[("BTRDB_ENDPOINTS", "env:1"), ("BTRDB_API_KEY", "")])
-                .expect("an address over the default"),
+            home.resolve(
+                nothing,
+                &[("BTRDB_ENDPOINTS", "env:1"), ("BTRDB_API_KEY", "")]
+            )
+            .expect("an address over the default"),
             found("env:1", "e666a2d6")
         );
         let asked = Asked {
@@ -251,8 +265,11 @@ numeric:
             profile: None,
         };
         assert_eq!(
-            home.resolve(asked, &[("BTRDB_ENDPOINTS", "env:1"), ("BTRDB_API_KEY", "k")])
-                .expect("arguments"),
+            home.resolve(
+                asked,
+                &[("BTRDB_ENDPOINTS", "env:1"), ("BTRDB_API_KEY", "k")]
+            )
+            .expect("arguments"),
             found("arg:1", "mine")
         );
         home.resolve(nothing, &[("BTRDB_PROFILE", "nobody")])
@@ -261,10 +278,16 @@ numeric:
 
     #[test]
     fn without_a_file_there_are_variables_and_arguments() {
-        for home in [Home::with(None), Home::with(Some("")), Home::with(Some("other: {}"))] {
+        for home in [
+            Home::with(None),
+            Home::with(Some("")),
+            Home::with(Some("other: {}")),
+        ] {
             let error = home.resolve(Asked::default(), &[]).expect_err("nothing");
             assert!(
-                error.message().starts_with("could not determine credentials to use"),
+                error
+                    .message()
+                    .starts_with("could not determine credentials to use"),
                 "{error}"
             );
             assert_eq!(

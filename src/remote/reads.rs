@@ -241,7 +241,9 @@ impl Replies<Windows> {
         match messages {
             Ok(messages) => Self::new(messages, probe, decode).await,
             // Some servers refuse ranges in which no window fits, where others answer that there is none.
-            Err(failure) if failure.error.code() == Some(Code::InvalidTimeRange) => Ok(Self::none()),
+            Err(failure) if failure.error.code() == Some(Code::InvalidTimeRange) => {
+                Ok(Self::none())
+            }
             Err(failure) => Err(failure.told()),
         }
     }
@@ -308,7 +310,10 @@ fn one<T: Default>(
 
 /// Of an answer that makes no sense: it is not the caller's mistake.
 pub(super) fn unreadable(error: &Error) -> Error {
-    Error::internal(format!("btrdb sends what cannot be read: {}", error.message()))
+    Error::internal(format!(
+        "btrdb sends what cannot be read: {}",
+        error.message()
+    ))
 }
 
 fn joined<T: arrow::datatypes::ArrowNativeType>(parts: &[ScalarBuffer<T>]) -> ScalarBuffer<T> {

@@ -32,7 +32,7 @@ pub struct Settings {
     pub retry_total: Duration,
     /// Calls of one query or insert that run at once, over all its streams: 64.
     pub calls_in_flight: usize,
-    /// How old a stream's description may be: 250 ms. What others change shows that much later.
+    /// How old a stream's description may be: nothing is kept. What others change shows that much later.
     pub metadata_ttl: Duration,
     /// Points of one insert, at most: 50,000. Larger writes are several, and so are several versions.
     pub insert_points: usize,
@@ -72,7 +72,7 @@ impl Default for Settings {
             retries: 4,
             retry_total: Duration::from_secs(10),
             calls_in_flight: 64,
-            metadata_ttl: Duration::from_millis(250),
+            metadata_ttl: Duration::ZERO,
             insert_points: 50_000,
             arrow: true,
         }

@@ -22,9 +22,7 @@ use super::link::Link;
 use super::reads::{Columns, Target};
 use crate::error::Result;
 use crate::model::query::BATCH_ROWS;
-use crate::model::{
-    Direction, PointQuery, StreamId, StreamRead, TimeRange, ValueBounds, Version,
-};
+use crate::model::{Direction, PointQuery, StreamId, StreamRead, TimeRange, ValueBounds, Version};
 
 /// Points of one span, where the bounds of values do not spare many: a batch.
 const SPAN_POINTS_MAX: u64 = BATCH_ROWS as u64;
@@ -253,7 +251,10 @@ mod tests {
         ] {
             let exponent = first_exponent(range);
             let part = aligned(range, exponent);
-            assert!(part.covers(range) && TimeRange::ALL.covers(part), "{range:?}");
+            assert!(
+                part.covers(range) && TimeRange::ALL.covers(part),
+                "{range:?}"
+            );
             let windows = (i128::from(part.end) - i128::from(part.start)) >> exponent;
             assert!((1..=66).contains(&windows), "{range:?}: {windows}");
         }

@@ -19,13 +19,15 @@ use super::versions::{
 };
 use super::wide;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Stat, StatBatch, StatQuery, StreamId, StreamRead, TimeRange, Timestamp, Version};
+use crate::model::{
+    Stat, StatBatch, StatQuery, StreamId, StreamRead, TimeRange, Timestamp, Version,
+};
 
 /// Windows of one stream that are held back before the first is answered: as long as none was, another attempt can be made,
 /// and windows in disorder can be sorted. A megabyte.
 const HELD_WINDOWS: usize = 16 * 1024;
 
-/// Pieces of one stream that are begun at once where there are many.
+/// Pieces of one stream that are begun at once where there are many of both.
 const PIECES_AHEAD: usize = 8;
 
 /// Points that one query reads to work out deviations.
@@ -184,7 +186,9 @@ impl Reader {
             Piece::Run(run) if wide::is_wide(&piece) => wide::windows(reader.clone(), read, run),
             piece => reader.clone().piece(read, piece),
         });
-        in_order(jobs, PIECES_AHEAD, READ_AHEAD_BYTES)
+        let streams = self.query.streams.len().max(1);
+        let width = (self.link.settings.calls_in_flight / streams).max(PIECES_AHEAD);
+        in_order(jobs, width, READ_AHEAD_BYTES)
     }
 
     /// The windows of one piece.
@@ -236,7 +240,11 @@ impl Reader {
         stat: &Stat,
     ) -> Result<Stat> {
         let take = |left: u64| left.checked_sub(stat.count);
-        if self.repairs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+        if self
+            .repairs
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_err()
+        {
             if read.version.is_none() {
                 // Flushed, the server will know.
                 return Err(unsettled(read.id, seen, seen));
@@ -382,7 +390,10 @@ fn limited(
             windows.times.truncate(left as usize);
             windows.stats.truncate(left as usize);
         }
-        Ok(Some(((version, windows), (results, left.saturating_sub(taken)))))
+        Ok(Some((
+            (version, windows),
+            (results, left.saturating_sub(taken)),
+        )))
     })
     .boxed()
 }

@@ -12,6 +12,7 @@ use super::ahead::Results;
 use super::calls::Answer;
 use super::failure::Failure;
 use super::link::Link;
+use super::pool::Pool;
 use super::reads::{points_of, unreadable};
 use crate::error::{Error, Result};
 use crate::model::{SubscriptionUpdate, Write};
@@ -25,11 +26,13 @@ pub(super) fn subscribe(
     updates: BoxStream<'static, SubscriptionUpdate>,
 ) -> Results<Write> {
     let begun = async move {
-        let (mut client, endpoint) = link.client();
+        let pool = link.pool();
+        let (mut client, endpoint) = pool.client();
         let deliveries = client.subscribe(link.request(Updates(updates))).await;
-        let deliveries = deliveries.map_err(|status| failed(&link, &status, &endpoint))?;
+        let deliveries = deliveries.map_err(|status| failed(&link, &pool, &status, &endpoint))?;
         let subscription = Subscription {
             link,
+            pool,
             deliveries: deliveries.into_inner(),
             endpoint,
         };
@@ -65,14 +68,15 @@ fn update(update: SubscriptionUpdate) -> proto::SubscriptionUpdate {
     }
 }
 
-fn failed(link: &Link, status: &Status, endpoint: &str) -> Error {
+fn failed(link: &Link, pool: &Arc<Pool>, status: &Status, endpoint: &str) -> Error {
     let failure = Failure::of_status(status, endpoint);
-    link.note(&failure);
+    link.note(&failure, pool);
     failure.told()
 }
 
 struct Subscription {
     link: Arc<Link>,
+    pool: Arc<Pool>,
     deliveries: Streaming<proto::SubscriptionResp>,
     endpoint: Arc<str>,
 }
@@ -81,7 +85,7 @@ impl Subscription {
     /// The next delivery, or what the server has to say about a stream; none at the end.
     async fn next(&mut self) -> Result<Option<Result<Write>>> {
         let message = self.deliveries.message().await;
-        let message = message.map_err(|status| failed(&self.link, &status, &self.endpoint))?;
+        let message = message.map_err(|status| failed(&self.link, &self.pool, &status, &self.endpoint))?;
         Ok(message.map(|message| self.delivery(message)))
     }
 

@@ -80,7 +80,9 @@ pub(super) async fn pin(link: &Link, read: StreamRead) -> Result<Version> {
     if now.minor == 0 {
         return Ok(now.version(None));
     }
-    flushed(link, read.id).await.map_err(|error| unflushed(read.id, &error))
+    flushed(link, read.id)
+        .await
+        .map_err(|error| unflushed(read.id, &error))
 }
 
 /// Of a stream whose buffered points stay buffered.

@@ -46,11 +46,7 @@ struct Stretch {
 }
 
 /// The windows of a run, at a version that has a name.
-pub(super) fn windows(
-    reader: Reader,
-    read: StreamRead,
-    run: Run,
-) -> Results<(Version, Windows)> {
+pub(super) fn windows(reader: Reader, read: StreamRead, run: Run) -> Results<(Version, Windows)> {
     async move {
         let target = Target::new(&reader.link, read, &reader.query.probe);
         let range = run.range();

@@ -34,7 +34,10 @@ pub(super) async fn insert(
     let count = writes.len();
     let mut by_stream: BTreeMap<StreamId, Vec<(usize, Write)>> = BTreeMap::new();
     for (place, write) in writes.into_iter().enumerate() {
-        by_stream.entry(write.stream).or_default().push((place, write));
+        by_stream
+            .entry(write.stream)
+            .or_default()
+            .push((place, write));
     }
     let streams = by_stream.into_values().map(|writes| {
         let link = Arc::clone(link);
@@ -104,7 +107,9 @@ async fn apply(link: &Link, write: &Write, options: InsertOptions) -> Result<Ver
                 done += len;
                 version = Version(major);
             }
-            Err(failure) if failure.error.code() == Some(Code::InsertTooBig) && len > POINTS_MIN => {
+            Err(failure)
+                if failure.error.code() == Some(Code::InsertTooBig) && len > POINTS_MIN =>
+            {
                 let smaller = (len / 2).max(POINTS_MIN);
                 link.insert_points.fetch_min(smaller, Ordering::Relaxed);
             }
@@ -190,7 +195,14 @@ mod tests {
     #[test]
     fn rounding_is_to_nearest_even() {
         let ulps = |n: u64| f64::from_bits(1.0_f64.to_bits() + n);
-        for (bits, from, to) in [(0, 3, 3), (1, 1, 0), (1, 3, 4), (2, 2, 0), (2, 6, 8), (10, 512, 0)] {
+        for (bits, from, to) in [
+            (0, 3, 3),
+            (1, 1, 0),
+            (1, 3, 4),
+            (2, 2, 0),
+            (2, 6, 8),
+            (10, 512, 0),
+        ] {
             assert_eq!(rounded(ulps(from), bits), ulps(to), "{from} by {bits} bits");
         }
         assert_eq!(rounded(-5.0, 52), -4.0);

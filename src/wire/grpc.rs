@@ -92,9 +92,6 @@ mod tests {
         let status = status(&error);
         let trailer = status.metadata().get(CODE_TRAILER).expect("a trailer");
         assert_eq!(trailer.to_str().expect("text"), "404");
-        assert_eq!(
-            from_status(&status).code(),
-            Some(error::Code::NoSuchStream)
-        );
+        assert_eq!(from_status(&status).code(), Some(error::Code::NoSuchStream));
     }
 }

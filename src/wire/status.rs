@@ -94,7 +94,10 @@ mod tests {
     #[test]
     fn errors_keep_their_codes_and_words() {
         let told = stat(&Error::not_found("stream 5 does not exist").with_code(Code::NoSuchStream));
-        assert_eq!((told.code, told.msg.as_str()), (404, "stream does not exist"));
+        assert_eq!(
+            (told.code, told.msg.as_str()),
+            (404, "stream does not exist")
+        );
         let error = check(Some(told)).expect_err("an error");
         assert_eq!(error.code(), Some(Code::NoSuchStream));
         assert_eq!(error.kind(), ErrorKind::NotFound);

@@ -122,7 +122,11 @@ mod tests {
                 name: "x".to_owned(),
                 ..Tags::default()
             },
-            annotations: [("k".to_owned(), None), ("l".to_owned(), Some(String::new()))].into(),
+            annotations: [
+                ("k".to_owned(), None),
+                ("l".to_owned(), Some(String::new())),
+            ]
+            .into(),
             property_version: 3,
         };
         let told = descriptor(&stream);

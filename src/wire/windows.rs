@@ -77,7 +77,10 @@ mod tests {
         let told = row(5, &stat_of);
         assert_eq!(told.stddev(), 0.816496580927726);
         let back = stat(&told);
-        assert_eq!((back.count, back.min, back.max, back.mean), (3, 2.0, 4.0, 3.0));
+        assert_eq!(
+            (back.count, back.min, back.max, back.mean),
+            (3, 2.0, 4.0, 3.0)
+        );
         assert!((back.m2 - stat_of.m2).abs() < 1e-12);
         assert_eq!(row(7, &Stat::EMPTY).min(), 0.0, "no infinities of nothing");
     }

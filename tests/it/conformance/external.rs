@@ -171,7 +171,9 @@ impl Backend for Fenced {
             check_collection(prefix)?;
         }
         let found = self.inner.collections(&self.inside(prefix)).await?;
-        let outside = found.iter().filter_map(|name| name.strip_prefix(&self.prefix));
+        let outside = found
+            .iter()
+            .filter_map(|name| name.strip_prefix(&self.prefix));
         Ok(outside.map(str::to_owned).collect())
     }
 

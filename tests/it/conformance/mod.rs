@@ -282,7 +282,7 @@ impl Subject {
 }
 
 /// A server of BTrDB's protocol on a port of its own, until the tasks are dropped; and its address.
-async fn serve(backend: Arc<dyn Backend>) -> (String, JoinSet<()>) {
+pub(crate) async fn serve(backend: Arc<dyn Backend>) -> (String, JoinSet<()>) {
     let gateway = Gateway::new(backend, GatewaySettings::default()).expect("a gateway");
     let service = btrdb::service(gateway, btrdb::BtrdbSettings::default());
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().expect("an address"))
@@ -303,7 +303,7 @@ fn fresh_id() -> StreamId {
 }
 
 /// A stream nobody has yet, from `collection/name`.
-fn descriptor(path: &str) -> StreamDescriptor {
+pub(crate) fn descriptor(path: &str) -> StreamDescriptor {
     let (collection, name) = path.rsplit_once('/').expect("collection/name");
     StreamDescriptor {
         id: fresh_id(),

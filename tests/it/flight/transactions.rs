@@ -43,8 +43,14 @@ async fn all_statements_of_a_transaction_read_the_snapshot_of_the_first() {
     put(&mut writer, path(&["lab", "b"]), vec![points(0..100)])
         .await
         .expect("a put");
-    assert_eq!(count(&mut client, Some(transaction.clone())).await, 15);
-    assert_eq!(count(&mut client, None).await, 115);
+    // Where a store numbers no states, each stream is pinned when it is first read, which this one was not.
+    let seen = if subject::is_loop() { 115 } else { 15 };
+    assert_eq!(count(&mut client, Some(transaction.clone())).await, seen);
+    put(&mut writer, path(&["lab", "a"]), vec![points(15..16)])
+        .await
+        .expect("a put");
+    assert_eq!(count(&mut client, Some(transaction.clone())).await, seen);
+    assert_eq!(count(&mut client, None).await, 116);
     client
         .end_transaction(transaction.clone(), EndTransaction::Commit)
         .await
@@ -158,7 +164,9 @@ async fn what_is_ingested_in_a_transaction_is_seen_in_it() {
     put(&mut writer, path(&["lab", "c"]), vec![points(0..7)])
         .await
         .expect("a put");
-    assert_eq!(count(&mut client, Some(transaction)).await, 30);
+    // ... unless it is of a stream that was not read yet, in a store that numbers no states.
+    let seen = if subject::is_loop() { 37 } else { 30 };
+    assert_eq!(count(&mut client, Some(transaction)).await, seen);
     assert_eq!(count(&mut client, None).await, 37);
     let create = CommandStatementIngest {
         table_definition_options: Some(TableDefinitionOptions {
