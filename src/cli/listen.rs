@@ -15,7 +15,9 @@ use crate::serve::Listener;
 #[derive(Args, Debug)]
 pub(super) struct ListenArgs {
     /// Where to listen, HOST:PORT or unix:PATH; may be given more than once. Port 0 takes a free one, which is printed.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4410")]
+    ///
+    /// Without this and --tls-listen it is 127.0.0.1:4410.
+    #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
 
     /// Where to listen with TLS, HOST:PORT; may be given more than once. BTrDB's own clients speak TLS to port 4411 only.
@@ -35,16 +37,21 @@ impl ListenArgs {
     /// Binds all addresses.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`](crate::error::ErrorKind::Conflict) for one that another process has.
+    /// [`ErrorKind::Conflict`](crate::error::ErrorKind::Conflict) for one that another process has,
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for a certificate and a key that are none, or do not fit.
     pub(super) async fn bind(&self) -> Result<Vec<Listener>> {
-        let mut listeners = bind(&self.listen).await?;
+        let mut listeners = if self.listen.is_empty() && self.tls_listen.is_empty() {
+            bind(&[DEFAULT.to_owned()]).await?
+        } else {
+            bind(&self.listen).await?
+        };
         if let (false, Some(cert), Some(key)) =
             (self.tls_listen.is_empty(), &self.tls_cert, &self.tls_key)
         {
             let identity = Identity::from_pem(pem(cert)?, pem(key)?);
             for listener in bind(&self.tls_listen).await? {
                 listeners.push(match listener {
-                    Listener::Tcp(listener) => Listener::Tls(listener, identity.clone()),
+                    Listener::Tcp(listener) => Listener::tls(listener, identity.clone())?,
                     other => other,
                 });
             }
@@ -62,6 +69,8 @@ fn pem(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file)
         .map_err(|error| exit::from_io(format!("cannot read {}", file.display()), error))
 }
+
+const DEFAULT: &str = "127.0.0.1:4410";
 
 const UNIX: &str = "unix:";
 

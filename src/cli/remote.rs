@@ -1,12 +1,14 @@
 //! A BTrDB elsewhere, as the flags and the environment name it.
 
+use std::ops::Not;
 use std::sync::Arc;
 
 use clap::Args;
 
 use super::connect::CredentialArgs;
+use super::store::LOCATION;
 use crate::backend::Backend;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::remote::profile::{self, Asked};
 use crate::remote::{Remote, Settings};
 
@@ -19,11 +21,11 @@ pub(super) struct RemoteArgs {
     /// What is not given here is looked for where those clients look: the profile $BTRDB_PROFILE (or `default`) in
     /// ~/.predictivegrid/credentials.yaml, then $BTRDB_API_KEY. $BTRDB_CA_BUNDLE names certificates to trust.
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "profile")]
-    #[arg(conflicts_with_all = ["data", "demo"])]
+    #[arg(conflicts_with = "demo")]
     btrdb: Option<String>,
 
     /// The BTrDB of this profile, in ~/.predictivegrid/credentials.yaml.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["data", "demo"])]
+    #[arg(long, value_name = "NAME", conflicts_with = "demo")]
     profile: Option<String>,
 }
 
@@ -37,6 +39,31 @@ impl RemoteArgs {
     /// Whether a BTrDB elsewhere is meant.
     pub(super) fn is_asked(&self) -> bool {
         self.btrdb.is_some() || self.profile.is_some()
+    }
+
+    /// Refuses flags that name a store and a BTrDB at once, and a key for a BTrDB that is not named: a server that was meant to
+    /// demand it would be open. What only the environment says is passed over.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid).
+    pub(super) fn check(&self, credentials: &CredentialArgs, data: &str) -> Result<()> {
+        let is_flag = |value: &str, variable: &str| {
+            std::env::var(variable).is_ok_and(|set| set == value).not()
+        };
+        if self.is_asked() {
+            if data != LOCATION && is_flag(data, "BTRDB_FLIGHT_DATA") {
+                return Err(Error::invalid(format!(
+                    "--data {data} and a BTrDB elsewhere (--btrdb, --profile) exclude each other: there is one store"
+                )));
+            }
+        } else if let Some(key) = &credentials.api_key
+            && is_flag(key, "BTRDB_FLIGHT_API_KEY")
+        {
+            return Err(Error::invalid(
+                "--api-key is for the BTrDB of --btrdb or --profile, and none is named; to demand a key of clients use --require-api-key",
+            ));
+        }
+        Ok(())
     }
 
     /// Connects, and finds out what the server can do.

@@ -28,9 +28,10 @@ pub struct ServeArgs {
     /// A key that calls must carry, of any protocol; may be given more than once, each key is as good as the others.
     ///
     /// BTrDB clients send it as their API key, Flight clients as a bearer token or as the password of any user. Without one,
-    /// whoever reaches the address can read and write everything.
+    /// whoever reaches the address can read and write everything. The variable holds keys with commas between them, and counts
+    /// only where this flag is not given.
     #[arg(long, value_name = "KEY", env = "BTRDB_FLIGHT_REQUIRE_API_KEY")]
-    #[arg(hide_env_values = true, value_delimiter = ',')]
+    #[arg(hide_env_values = true, value_delimiter = ',', value_parser = key)]
     require_api_key: Vec<String>,
 
     #[command(flatten)]
@@ -50,8 +51,17 @@ pub struct ServeArgs {
     store: WriteArgs,
 }
 
+/// A key that can be told from none.
+fn key(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("a key cannot be empty, for that is what clients without one send".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 pub(super) async fn run(args: ServeArgs) -> Result<()> {
     // First, so that an address in use is known before any work is done.
+    args.remote.check(&args.credentials, &args.location.data)?;
     let listeners = args.listen.bind().await?;
     let result = if args.remote.is_asked() {
         serve_remote(listeners, &args).await

@@ -13,6 +13,9 @@ use crate::error::Result;
 /// The location that is memory.
 pub(super) const MEMORY: &str = "memory:";
 
+/// The store where none is named.
+pub(super) const LOCATION: &str = "./btrdb-data";
+
 /// After so long, people are told what they wait for.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
 
@@ -31,7 +34,7 @@ pub(super) struct LocationArgs {
         long,
         value_name = "STORE",
         env = "BTRDB_FLIGHT_DATA",
-        default_value = "./btrdb-data"
+        default_value = LOCATION
     )]
     pub(super) data: String,
 }

@@ -296,7 +296,7 @@ impl fmt::Display for LookupRead {
             descriptors: &streams.descriptors,
             reads: &streams.reads,
         };
-        let snapshot = ShownSnapshot::of(frame, &streams.reads, Calls::One);
+        let snapshot = ShownSnapshot::of(frame, streams.reads, Calls::One);
         match call {
             Call::Nearest {
                 time, direction, ..

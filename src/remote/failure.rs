@@ -90,16 +90,16 @@ impl Failure {
     fn of_stat(number: u32, message: String, endpoint: &str) -> Self {
         let error = status::error(number, message);
         match error.code() {
-            Some(
-                code @ (Code::WrongEndpoint | Code::ClusterDegraded | Code::ResourceDepleted),
-            ) => Self {
-                error: Error::new(
-                    error.kind(),
-                    format!("btrdb at {endpoint} cannot answer: {}", error.message()),
-                )
-                .with_code(code),
-                outcome: Outcome::Declined,
-            },
+            Some(code @ (Code::WrongEndpoint | Code::ClusterDegraded | Code::ResourceDepleted)) => {
+                Self {
+                    error: Error::new(
+                        error.kind(),
+                        format!("btrdb at {endpoint} cannot answer: {}", error.message()),
+                    )
+                    .with_code(code),
+                    outcome: Outcome::Declined,
+                }
+            }
             _ => Self {
                 error,
                 outcome: Outcome::Told,

@@ -19,6 +19,9 @@ use super::settings::Settings;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::wire::proto;
 
+/// How long a server may take to say what it is before it is given up on.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(10);
+
 /// Before a server that declined is asked again.
 const DECLINED_PAUSE: Duration = Duration::from_millis(300);
 
@@ -133,7 +136,22 @@ impl Link {
     /// [`ErrorKind::Unavailable`] if it does not answer, [`ErrorKind::Denied`] for a key that it does not take,
     /// [`ErrorKind::Unsupported`] if it is no BTrDB of a version that is known here.
     pub(super) async fn introduce(&self) -> Result<()> {
-        self.abilities(Repeat::Never).await.map(drop)
+        let answered = within(FIRST_ANSWER_MAX, self.abilities(Repeat::Never)).await;
+        match answered {
+            Some(answered) => answered.map(drop),
+            None => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "btrdb at {} does not say what it is: waited {FIRST_ANSWER_MAX:?}; is it a BTrDB, and the port of its {} side?",
+                    self.settings.endpoint,
+                    if self.settings.is_tls(&self.settings.endpoint) {
+                        "TLS"
+                    } else {
+                        "plain"
+                    },
+                ),
+            )),
+        }
     }
 
     async fn abilities(&self, repeat: Repeat) -> Result<Abilities> {

@@ -1,8 +1,8 @@
 //! A BTrDB elsewhere: the seam over BTrDB's own gRPC interface.
 //!
-//! Nothing is kept here but connections, and for a moment what streams are called: every read is a call, and sees what the server
-//! has. What the protocol lacks is composed of what it has (points from the end, windows with ragged ends), and what servers differ
-//! in is made up for.
+//! Nothing is kept here but connections (and for a moment what streams are called, where the settings want that): every read is a
+//! call, and sees what the server has. What the protocol lacks is composed of what it has (points from the end, windows with
+//! ragged ends), and what servers differ in is made up for.
 //!
 //! ```text
 //! backend     one method a line

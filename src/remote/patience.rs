@@ -18,8 +18,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// A deadline that is seen so late was not waited for: whoever asks for results was busy with the ones it had.
-const UNATTENDED: Duration = Duration::from_secs(1);
+/// A deadline that is seen so late was not waited for: whoever asks for results was busy with the ones it had. On a machine that is
+/// busy itself this gives more time than was asked for, which does no harm.
+const UNATTENDED: Duration = Duration::from_millis(50);
 
 /// What `future` comes to, if it comes to it in `patience`; none otherwise.
 ///
@@ -27,17 +28,24 @@ const UNATTENDED: Duration = Duration::from_secs(1);
 /// that those have run out of theirs.
 pub(super) async fn within<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
-    let mut deadline = pin!(sleep(patience));
+    // The last quarter begins when the others have run out and somebody is seen to wait, so that a reader who comes back just
+    // then still finds some time left.
+    let last = patience / 4;
+    let mut is_last = false;
+    let mut deadline = pin!(sleep(patience - last));
     poll_fn(|context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Some(output));
         }
         while deadline.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            if now.duration_since(deadline.deadline()) < UNATTENDED {
+            let is_attended = now.duration_since(deadline.deadline()) < UNATTENDED;
+            if is_attended && is_last {
                 return Poll::Ready(None);
             }
-            deadline.as_mut().reset(now + patience);
+            is_last = is_attended;
+            let left = if is_last { last } else { patience - last };
+            deadline.as_mut().reset(now + left);
         }
         Poll::Pending
     })

@@ -16,6 +16,16 @@ pub(super) enum Piece {
     Run(Run),
 }
 
+impl Piece {
+    /// All of it.
+    pub(super) fn range(&self) -> TimeRange {
+        match self {
+            Self::Part { range, .. } => *range,
+            Self::Run(run) => run.range(),
+        }
+    }
+}
+
 /// `count` windows of `width` ns from `start` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {

@@ -22,9 +22,9 @@ pub struct Settings {
     pub connections: usize,
     /// From the first packet to an open connection: 5 s.
     pub connect_timeout: Duration,
-    /// For the answer of a call that has one: 30 s.
+    /// For the answer of a call that has one: 20 s.
     pub call_deadline: Duration,
-    /// Between two messages of a call that answers with many: 60 s.
+    /// Between two messages of a call that answers with many: 30 s.
     pub idle_deadline: Duration,
     /// Attempts after the first one, of calls that may be repeated: 4.
     pub retries: u32,
@@ -67,8 +67,8 @@ impl Default for Settings {
             ca_file: None,
             connections: 4,
             connect_timeout: Duration::from_secs(5),
-            call_deadline: Duration::from_secs(30),
-            idle_deadline: Duration::from_secs(60),
+            call_deadline: Duration::from_secs(20),
+            idle_deadline: Duration::from_secs(30),
             retries: 4,
             retry_total: Duration::from_secs(10),
             calls_in_flight: 64,

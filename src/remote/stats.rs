@@ -17,10 +17,12 @@ use super::reads::{Replies, Seen, Target, Windows, ordered};
 use super::versions::{
     ATTEMPTS, CALLS_AT_ONCE, agreed, check_snapshot, is_unsettled, pin, tell, unsettled,
 };
-use super::wide;
+use super::{lookups, wide};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::time::{MAX_TIME, MIN_TIME};
 use crate::model::{
-    Stat, StatBatch, StatQuery, StreamId, StreamRead, TimeRange, Timestamp, Version,
+    Direction, NearestQuery, Point, Stat, StatBatch, StatQuery, StreamId, StreamRead, TimeRange,
+    Timestamp, Version,
 };
 
 /// Windows of one stream that are held back before the first is answered: as long as none was, another attempt can be made,
@@ -177,18 +179,50 @@ impl Reader {
 
     /// Pieces of a version that has a name, begun a few at a time.
     fn many(&self, id: StreamId, version: Version) -> Results<(Version, Windows)> {
-        let (reader, pieces) = (self.clone(), self.pieces.to_vec());
+        let reader = self.clone();
         let read = StreamRead {
             id,
             version: Some(version),
         };
-        let jobs = pieces.into_iter().map(move |piece| match piece {
-            Piece::Run(run) if wide::is_wide(&piece) => wide::windows(reader.clone(), read, run),
-            piece => reader.clone().piece(read, piece),
-        });
         let streams = self.query.streams.len().max(1);
         let width = (self.link.settings.calls_in_flight / streams).max(PIECES_AHEAD);
-        in_order(jobs, width, READ_AHEAD_BYTES)
+        let results = async move {
+            let pieces = reader.occupied(read).await?;
+            let jobs = pieces.into_iter().map(move |piece| match piece {
+                Piece::Run(run) if wide::is_wide(&piece) => {
+                    wide::windows(reader.clone(), read, run)
+                }
+                piece => reader.clone().piece(read, piece),
+            });
+            Ok(in_order(jobs, width, READ_AHEAD_BYTES))
+        };
+        results.try_flatten_stream().boxed()
+    }
+
+    /// The pieces that can have points. The months since 1933 are a call each, and most streams are younger: two calls tell.
+    async fn occupied(&self, read: StreamRead) -> Result<Vec<Piece>> {
+        let pieces = self.pieces.to_vec();
+        if pieces.len() <= CALLS_AT_ONCE {
+            return Ok(pieces);
+        }
+        let next_to = |time, direction| {
+            let query = NearestQuery {
+                probe: self.query.probe.clone(),
+                ..NearestQuery::new(vec![read], time, direction)
+            };
+            lookups::nearest(&self.link, query)
+        };
+        let (first, last) = futures::try_join!(
+            next_to(MIN_TIME, Direction::Forward),
+            next_to(MAX_TIME - 1, Direction::Backward)
+        )?;
+        let time = |found: Vec<(Version, Option<Point>)>| Some(found.first()?.1?.time);
+        let (Some(first), Some(last)) = (time(first), time(last)) else {
+            return Ok(Vec::new());
+        };
+        let has_points = |range: TimeRange| range.start <= last && first < range.end;
+        let occupied = pieces.into_iter();
+        Ok(occupied.filter(|piece| has_points(piece.range())).collect())
     }
 
     /// The windows of one piece.

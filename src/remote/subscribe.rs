@@ -85,7 +85,8 @@ impl Subscription {
     /// The next delivery, or what the server has to say about a stream; none at the end.
     async fn next(&mut self) -> Result<Option<Result<Write>>> {
         let message = self.deliveries.message().await;
-        let message = message.map_err(|status| failed(&self.link, &self.pool, &status, &self.endpoint))?;
+        let message =
+            message.map_err(|status| failed(&self.link, &self.pool, &status, &self.endpoint))?;
         Ok(message.map(|message| self.delivery(message)))
     }
 

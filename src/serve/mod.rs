@@ -53,6 +53,29 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
+impl Listener {
+    /// TLS over TCP.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a certificate and a key that are none, or do not fit.
+    pub fn tls(listener: TcpListener, identity: Identity) -> Result<Self> {
+        // Tried here, before anybody is told that there is something to connect to.
+        with_identity(Server::builder(), &identity)?;
+        Ok(Self::Tls(listener, identity))
+    }
+}
+
+fn with_identity(server: Server, identity: &Identity) -> Result<Server> {
+    let tls = ServerTlsConfig::new().identity(identity.clone());
+    server.tls_config(tls).map_err(|error| {
+        let message = match std::error::Error::source(&error) {
+            Some(cause) => format!("the certificate and its key cannot be used: {cause}"),
+            None => "the certificate and its key cannot be used".to_owned(),
+        };
+        Error::invalid(message).with_source(error)
+    })
+}
+
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Self::Tcp(listener)
@@ -212,10 +235,7 @@ impl Services {
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)));
         if let Listener::Tls(_, identity) = listener {
-            let tls = ServerTlsConfig::new().identity(identity.clone());
-            server = server.tls_config(tls).map_err(|error| {
-                Error::invalid("the certificate and its key cannot be used").with_source(error)
-            })?;
+            server = with_identity(server, identity)?;
         }
         let gate = || self.gate.clone();
         Ok(server

@@ -24,5 +24,5 @@ mod pushdown;
 mod remote;
 mod running;
 mod sql;
-mod subject;
 mod store;
+mod subject;

@@ -171,8 +171,10 @@ fn rewritten(expr: Expr) -> Result<Expr> {
             operation(*expr, op, pattern)
         }
         Expr::Cast {
-            expr, data_type, ..
-        } if data_type == DataType::Uuid => call(UUID, vec![*expr]),
+            expr,
+            data_type: DataType::Uuid,
+            ..
+        } => call(UUID, vec![*expr]),
         Expr::TypedString(TypedString {
             data_type: DataType::Uuid,
             value,

@@ -96,10 +96,17 @@ enum Values {
     Text(StringArray),
     /// Numbers of other types: their text is a number.
     Number(ArrayRef),
-    Map(MapArray, StringArray, Box<Values>),
+    Map(Box<Entries>),
     List(ListArray, Box<Values>),
     /// Whatever else there is, in quotes.
     Shown(ArrayRef),
+}
+
+/// The keys and values of a column of maps.
+struct Entries {
+    map: MapArray,
+    keys: StringArray,
+    values: Values,
 }
 
 impl Values {
@@ -123,10 +130,13 @@ impl Values {
             }
             DataType::Dictionary(_, values) => Self::of(&cast_to(values)?)?,
             DataType::Map(..) => {
-                let map = array.as_map();
+                let map = array.as_map().clone();
                 let keys = cast(map.keys(), &DataType::Utf8).map_err(unwritable)?;
-                let values = Self::of(map.values())?;
-                Self::Map(map.clone(), keys.as_string().clone(), Box::new(values))
+                Self::Map(Box::new(Entries {
+                    keys: keys.as_string().clone(),
+                    values: Self::of(map.values())?,
+                    map,
+                }))
             }
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
@@ -143,7 +153,7 @@ impl Values {
             Self::Integer(array) => array.is_null(row),
             Self::Float(array) => array.is_null(row),
             Self::Text(array) => array.is_null(row),
-            Self::Map(array, ..) => array.is_null(row),
+            Self::Map(entries) => entries.map.is_null(row),
             Self::List(array, _) => array.is_null(row),
             Self::Number(array) | Self::Shown(array) => array.is_null(row),
         }
@@ -162,16 +172,16 @@ impl Values {
             Self::Text(array) => write_text(json, array.value(row))?,
             Self::Number(array) => json.extend_from_slice(text_of(array, row)?.as_bytes()),
             Self::Shown(array) => write_text(json, &text_of(array, row)?)?,
-            Self::Map(array, keys, values) => {
-                let offsets = array.value_offsets();
+            Self::Map(entries) => {
+                let offsets = entries.map.value_offsets();
                 json.push(b'{');
                 for (position, at) in (offsets[row]..offsets[row + 1]).enumerate() {
                     if position > 0 {
                         json.push(b',');
                     }
-                    write_text(json, keys.value(at as usize))?;
+                    write_text(json, entries.keys.value(at as usize))?;
                     json.push(b':');
-                    values.write(at as usize, json)?;
+                    entries.values.write(at as usize, json)?;
                 }
                 json.push(b'}');
             }

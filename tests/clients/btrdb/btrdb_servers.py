@@ -8,6 +8,7 @@ have loopback addresses of their own.
 import os
 import random
 import re
+import secrets
 import subprocess
 import threading
 import uuid
@@ -48,7 +49,10 @@ TEN = [(FIRST + i * TENTH, float(i + 1)) for i in range(10)]
 
 
 def pytest_configure(config):
-    """The client warns at every connection and every lookup that another one is to come, and calls old forms of pandas."""
+    """What must be settled before the tests are imported."""
+    # Ray reads this when it is imported. Without a token it makes one, and leaves it in the home directory.
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    # The client warns at every connection and every lookup that another one is to come, and calls old forms of pandas.
     config.addinivalue_line("filterwarnings", "ignore:This API is deprecated:FutureWarning")
     config.addinivalue_line("filterwarnings", "ignore:The inplace keyword in DataFrame.rename")
     config.addinivalue_line("filterwarnings", "ignore:StreamSet will be the default:FutureWarning")

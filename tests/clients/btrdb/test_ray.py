@@ -1,6 +1,7 @@
 """Connections, streams and sets of streams as arguments of Ray tasks."""
 
-import os
+import subprocess
+import sys
 import warnings
 
 import btrdb
@@ -12,21 +13,40 @@ from btrdb.utils.ray import register_serializer
 from btrdb_servers import FIRST, SECOND, TEN, make_set
 
 
-@pytest.fixture(scope="session")
-def cluster(btrdb_servers):
-    # Its processes have the environment of this one, and with it the certificates to trust.
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(
+# The processes of Ray have the environment of this one, and with it the certificates to trust. When the one that started
+# them ends, so do they, however it ends.
+CLUSTER = """
+import sys
+import tempfile
+import ray
+
+with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+    context = ray.init(
         num_cpus=1,
         num_gpus=0,
         include_dashboard=False,
-        configure_logging=False,
         log_to_driver=False,
         object_store_memory=80 * 1024 * 1024,
-        _node_ip_address="127.0.0.1",
+        _temp_dir=folder,
     )
-    yield
+    print(context.address_info["gcs_address"], flush=True)
+    sys.stdin.read()
     ray.shutdown()
+"""
+
+
+@pytest.fixture(scope="session")
+def cluster(btrdb_servers):
+    # Ray forks, and every now and then gRPC aborts the fork of a process that has connections, as this one has.
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().strip()
+        assert address, "the cluster did not start"
+        ray.init(address=address, configure_logging=False, log_to_driver=False)
+        yield
+        ray.shutdown()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 @pytest.fixture

@@ -104,7 +104,10 @@ async fn a_server_that_has_too_much_to_do_is_asked_later() {
         ..script(29)
     })
     .await;
-    assert_eq!(version(&remote, STREAM).await.expect("at last"), Version(11));
+    assert_eq!(
+        version(&remote, STREAM).await.expect("at last"),
+        Version(11)
+    );
     assert_eq!((server.count("stream_info"), server.count("info")), (2, 1));
 }
 

@@ -12,8 +12,8 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Streaming};
 
 /// A gRPC status, not BTrDB's.

@@ -27,7 +27,10 @@ async fn certificates_of_a_file_are_trusted() {
         ..quick(&server.address)
     };
     let remote = Remote::connect(settings).await.expect("connected");
-    assert_eq!(version(&remote, STREAM).await.expect("a version"), Version(11));
+    assert_eq!(
+        version(&remote, STREAM).await.expect("a version"),
+        Version(11)
+    );
     assert_eq!(server.keys(), vec![Some("Bearer k".to_owned()); 2]);
 }
 
@@ -40,14 +43,20 @@ async fn strangers_are_not_trusted() {
         ..quick(&server.address)
     };
     let error = Remote::connect(settings).await.expect_err("a stranger");
-    assert_tells(&error, ErrorKind::Unavailable, &[&server.address, "certificate"]);
+    assert_tells(
+        &error,
+        ErrorKind::Unavailable,
+        &[&server.address, "certificate"],
+    );
     assert!(server.keys().is_empty(), "the key stays here");
 }
 
 #[tokio::test]
 async fn plain_text_to_tls_gets_a_hint() {
     let (server, _) = answering().start_with_tls().await;
-    let error = Remote::connect(quick(&server.address)).await.expect_err("plain text");
+    let error = Remote::connect(quick(&server.address))
+        .await
+        .expect_err("plain text");
     assert_tells(&error, ErrorKind::Unavailable, &["does it speak TLS?"]);
 }
 
@@ -59,5 +68,9 @@ async fn tls_to_plain_text_fails() {
         ..quick(&server.address)
     };
     let error = Remote::connect(settings).await.expect_err("TLS");
-    assert_tells(&error, ErrorKind::Unavailable, &[&server.address, "does not answer"]);
+    assert_tells(
+        &error,
+        ErrorKind::Unavailable,
+        &[&server.address, "does not answer"],
+    );
 }
