@@ -69,9 +69,13 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.stop()
+    """A server; with BTRDB_TEST_BACKEND=loop one that stands before another, and speaks BTrDB's protocol to it."""
+    servers = [Server(tmp_path_factory.mktemp("server"))]
+    if os.environ.get("BTRDB_TEST_BACKEND") == "loop":
+        servers.append(Server(tmp_path_factory.mktemp("gateway"), "--btrdb", servers[0].address))
+    yield servers[-1]
+    for server in reversed(servers):
+        server.stop()
 
 
 @pytest.fixture

@@ -118,7 +118,9 @@ def test_a_client_killed_half_way_keeps_what_was_acknowledged(server, flight, co
     child.join()
     assert count >= 3
     stored = rows(flight, collection)
-    assert stored >= count * 1_000_000 // 2 and stored % 100_000 == 0
+    # A BTrDB elsewhere takes batches in parts.
+    whole = 50_000 if os.environ.get("BTRDB_TEST_BACKEND") == "loop" else 100_000
+    assert stored >= count * 1_000_000 // 2 and stored % whole == 0
     assert server.process.poll() is None
     assert not any("panicked" in line for line in server.lines)
 
