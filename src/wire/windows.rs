@@ -64,10 +64,10 @@ mod tests {
     fn deviations_survive_to_the_last_bit() {
         for count in 1..2000_u32 {
             let stddev = f64::from(count).sin().abs() * 10.0_f64.powi(count as i32 % 40 - 20);
-            let told = told(count.into(), 0.0, 0.0, 0.0, stddev);
+            let told = told(count.into(), -1.0, 0.0, 1.0, stddev);
             assert_eq!(told.stddev().to_bits(), stddev.to_bits(), "{count}");
         }
-        assert!(told(5, 0.0, 0.0, 0.0, f64::NAN).m2.is_nan());
+        assert!(told(5, -1.0, 0.0, 1.0, f64::NAN).m2.is_nan());
         assert_eq!(told(5, 0.0, 0.0, 0.0, 0.0).m2, 0.0);
     }
 
