@@ -46,7 +46,8 @@ pub fn told(count: u64, min: f64, mean: f64, max: f64, stddev: f64) -> Stat {
     }
 }
 
-/// The second moment whose deviation is `stddev` to the last bit, so that windows are passed on as they came.
+/// The second moment whose deviation is `stddev` to the last bit, so that windows are passed on as they came; where floats are
+/// too far apart to have one, the deviation is off by that bit.
 fn moment(count: f64, stddev: f64) -> f64 {
     let near = stddev * stddev * count;
     let (above, below) = (near.next_up(), near.next_down());
@@ -61,12 +62,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deviations_survive_to_the_last_bit() {
+    fn deviations_survive_almost_always_to_the_last_bit() {
+        let mut exact = 0;
         for count in 1..2000_u32 {
             let stddev = f64::from(count).sin().abs() * 10.0_f64.powi(count as i32 % 40 - 20);
-            let told = told(count.into(), -1.0, 0.0, 1.0, stddev);
-            assert_eq!(told.stddev().to_bits(), stddev.to_bits(), "{count}");
+            let told = told(count.into(), -1.0, 0.0, 1.0, stddev).stddev();
+            assert!(told.to_bits().abs_diff(stddev.to_bits()) <= 1, "{count}");
+            exact += u32::from(told == stddev);
         }
+        assert!(exact > 1900, "{exact} of 1999");
         assert!(told(5, -1.0, 0.0, 1.0, f64::NAN).m2.is_nan());
         assert_eq!(told(5, 0.0, 0.0, 0.0, 0.0).m2, 0.0);
     }

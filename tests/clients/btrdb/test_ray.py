@@ -12,7 +12,6 @@ from btrdb.exceptions import InvalidOperation
 from btrdb.utils.ray import register_serializer
 from btrdb_servers import FIRST, SECOND, TEN, make_set
 
-
 # The processes of Ray have the environment of this one, and with it the certificates to trust. When the one that started
 # them ends, so do they, however it ends.
 CLUSTER = """
