@@ -37,6 +37,10 @@ pub(crate) async fn looped(engine: Arc<Engine>) -> (Arc<Remote>, Arc<Counts>) {
     let gateway = Gateway::new(Arc::new(observed), GatewaySettings::default()).expect("a gateway");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the server lives as long as the test's runtime, which ends it"
+    )]
     tokio::spawn(async move {
         let never = std::future::pending();
         serve::run(vec![listener], gateway, ServeSettings::default(), never)
