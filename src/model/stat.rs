@@ -209,6 +209,13 @@ fn from_order_key(key: i64) -> f64 {
 }
 
 fn extremes(values: &[f64]) -> (f64, f64) {
+    // Few values are not worth the folding of lanes.
+    if values.len() < 2 * LANES {
+        let ends = (f64::INFINITY, f64::NEG_INFINITY);
+        return values.iter().fold(ends, |(low, high), &value| {
+            (total_min(low, value), total_max(high, value))
+        });
+    }
     // By number first, which the processor has instructions for; the two zeros are told apart afterwards.
     let (mut low, mut high) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
     let (chunks, rest) = values.as_chunks::<LANES>();

@@ -25,11 +25,11 @@ impl Backend for Remote {
     }
 
     async fn find(&self, filter: StreamFilter) -> Result<Vec<Arc<StreamDescriptor>>> {
-        metadata::find(&self.link, &self.recent, filter).await
+        metadata::find(&self.link, filter).await
     }
 
     async fn describe(&self, streams: &[StreamId]) -> Result<Vec<Arc<StreamDescriptor>>> {
-        metadata::describe(&self.link, &self.recent, streams).await
+        metadata::describe(&self.link, streams).await
     }
 
     async fn versions(&self, streams: &[StreamId], snapshot: Snapshot) -> Result<Vec<Version>> {
@@ -37,15 +37,15 @@ impl Backend for Remote {
     }
 
     async fn set_tags(&self, update: TagUpdate) -> Result<u64> {
-        metadata::set_tags(&self.link, &self.recent, update).await
+        metadata::set_tags(&self.link, update).await
     }
 
     async fn set_annotations(&self, update: AnnotationUpdate) -> Result<u64> {
-        metadata::set_annotations(&self.link, &self.recent, update).await
+        metadata::set_annotations(&self.link, update).await
     }
 
     async fn obliterate(&self, stream: StreamId) -> Result<()> {
-        metadata::obliterate(&self.link, &self.recent, stream).await
+        metadata::obliterate(&self.link, stream).await
     }
 
     async fn collections(&self, prefix: &str) -> Result<Vec<String>> {

@@ -1,12 +1,8 @@
 //! What is said about streams: look-ups, descriptions, changes of them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::calls::{
     Create, GetMetadataUsage, ListCollections, LookupStreams, Obliterate, SetStreamAnnotations,
@@ -23,62 +19,6 @@ use crate::model::{
 };
 use crate::wire::{proto, streams};
 
-/// Descriptions that are kept for a moment.
-const RECENT_MAX: usize = 16 * 1024;
-
-/// Descriptions that were read a moment ago: whoever finds a stream describes it next.
-#[derive(Debug, Default)]
-pub(super) struct Recent {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    streams: HashMap<StreamId, (Instant, Arc<StreamDescriptor>)>,
-    /// Goes up with each change. What was asked for before a change is not kept after it.
-    changes: u64,
-    /// When old ones were last looked for to make room.
-    swept: Option<Instant>,
-}
-
-impl Recent {
-    fn get(&self, id: StreamId, ttl: Duration) -> Option<Arc<StreamDescriptor>> {
-        let state = self.state.lock();
-        let (read, stream) = state.streams.get(&id)?;
-        (read.elapsed() < ttl).then(|| Arc::clone(stream))
-    }
-
-    /// The moment from which on changes count.
-    fn now(&self) -> (Instant, u64) {
-        (Instant::now(), self.state.lock().changes)
-    }
-
-    fn keep(
-        &self,
-        (asked, changes): (Instant, u64),
-        stream: &Arc<StreamDescriptor>,
-        ttl: Duration,
-    ) {
-        let mut state = self.state.lock();
-        if state.changes != changes || asked.elapsed() >= ttl {
-            return;
-        }
-        if state.streams.len() >= RECENT_MAX && state.swept.is_none_or(|at| at.elapsed() >= ttl) {
-            state.swept = Some(Instant::now());
-            state.streams.retain(|_, (read, _)| read.elapsed() < ttl);
-        }
-        if state.streams.len() < RECENT_MAX {
-            state.streams.insert(stream.id, (asked, Arc::clone(stream)));
-        }
-    }
-
-    fn forget(&self, id: StreamId) {
-        let mut state = self.state.lock();
-        state.changes += 1;
-        state.streams.remove(&id);
-    }
-}
-
 /// Creates a stream.
 pub(super) async fn create(link: &Link, stream: StreamDescriptor) -> Result<()> {
     let ask = proto::CreateParams {
@@ -94,11 +34,7 @@ pub(super) async fn create(link: &Link, stream: StreamDescriptor) -> Result<()> 
 }
 
 /// The streams that match, ascending by collection, name, uuid.
-pub(super) async fn find(
-    link: &Link,
-    recent: &Recent,
-    filter: StreamFilter,
-) -> Result<Vec<Arc<StreamDescriptor>>> {
+pub(super) async fn find(link: &Link, filter: StreamFilter) -> Result<Vec<Arc<StreamDescriptor>>> {
     let (collection, is_collection_prefix) = match &filter.collection {
         CollectionMatch::Any => ("", true),
         CollectionMatch::Prefix(prefix) => (&**prefix, true),
@@ -120,7 +56,6 @@ pub(super) async fn find(
         annotations: annotations.collect(),
         role: None,
     };
-    let asked = recent.now();
     let answers = link.collect::<LookupStreams>(ask).await;
     let answers = answers.map_err(Failure::told)?;
     let mut found = Vec::new();
@@ -135,27 +70,17 @@ pub(super) async fn find(
         (&a.collection, &a.tags.name, key(a)).cmp(&(&b.collection, &b.tags.name, key(b)))
     });
     found.dedup_by_key(|stream| stream.id);
-    for stream in &found {
-        recent.keep(asked, stream, link.settings.metadata_ttl);
-    }
     Ok(found)
 }
 
 /// The descriptors of `ids`, in their order.
 pub(super) async fn describe(
     link: &Arc<Link>,
-    recent: &Arc<Recent>,
     ids: &[StreamId],
 ) -> Result<Vec<Arc<StreamDescriptor>>> {
     let calls = ids.iter().map(|&id| {
-        let (link, recent) = (Arc::clone(link), Arc::clone(recent));
-        async move {
-            match recent.get(id, link.settings.metadata_ttl) {
-                Some(stream) => Ok(stream),
-                None => describe_one(&link, &recent, id).await,
-            }
-        }
-        .boxed()
+        let link = Arc::clone(link);
+        async move { describe_one(&link, id).await }.boxed()
     });
     stream::iter(calls.collect::<Vec<_>>())
         .buffered(link.settings.calls_in_flight.max(1))
@@ -164,22 +89,19 @@ pub(super) async fn describe(
 }
 
 /// The descriptor of a stream as it is now.
-async fn describe_one(link: &Link, recent: &Recent, id: StreamId) -> Result<Arc<StreamDescriptor>> {
+async fn describe_one(link: &Link, id: StreamId) -> Result<Arc<StreamDescriptor>> {
     let ask = proto::StreamInfoParams {
         uuid: streams::uuid(id),
         omit_version: true,
         ..proto::StreamInfoParams::default()
     };
-    let asked = recent.now();
     let info = link.ask::<StreamInfo>(ask, Repeat::Always).await;
     let info = info.map_err(Failure::told)?;
     let stream = info
         .descriptor
         .ok_or_else(|| Error::internal(format!("btrdb describes stream {id} by nothing")))?;
     let stream = streams::into_descriptor(stream).map_err(|error| unreadable(&error))?;
-    let stream = Arc::new(stream);
-    recent.keep(asked, &stream, link.settings.metadata_ttl);
-    Ok(stream)
+    Ok(Arc::new(stream))
 }
 
 /// The property version to name in a change: 0 is whatever it is.
@@ -195,15 +117,15 @@ fn expected(expected: Option<u64>) -> Result<u64> {
 }
 
 /// The property version after a change was made.
-async fn after(link: &Link, recent: &Recent, id: StreamId, expected: Option<u64>) -> Result<u64> {
+async fn after(link: &Link, id: StreamId, expected: Option<u64>) -> Result<u64> {
     match expected {
         Some(version) => Ok(version + 1),
-        None => Ok(describe_one(link, recent, id).await?.property_version),
+        None => Ok(describe_one(link, id).await?.property_version),
     }
 }
 
 /// Changes tags and collection.
-pub(super) async fn set_tags(link: &Link, recent: &Recent, update: TagUpdate) -> Result<u64> {
+pub(super) async fn set_tags(link: &Link, update: TagUpdate) -> Result<u64> {
     if let Some(collection) = &update.collection {
         // An empty one would stay on the wire what it is.
         check_collection(collection)?;
@@ -219,17 +141,12 @@ pub(super) async fn set_tags(link: &Link, recent: &Recent, update: TagUpdate) ->
         remove: Vec::new(),
     };
     let answer = link.ask::<SetStreamTags>(ask, Repeat::IfUnsent).await;
-    recent.forget(id);
     answer.map_err(|failure| failure.of_change(format_args!("stream {id} has the new tags")))?;
-    after(link, recent, id, update.expected).await
+    after(link, id, update.expected).await
 }
 
 /// Changes annotations.
-pub(super) async fn set_annotations(
-    link: &Link,
-    recent: &Recent,
-    update: AnnotationUpdate,
-) -> Result<u64> {
+pub(super) async fn set_annotations(link: &Link, update: AnnotationUpdate) -> Result<u64> {
     let id = update.stream;
     let ask = proto::SetStreamAnnotationsParams {
         uuid: streams::uuid(id),
@@ -240,20 +157,18 @@ pub(super) async fn set_annotations(
     let answer = link
         .ask::<SetStreamAnnotations>(ask, Repeat::IfUnsent)
         .await;
-    recent.forget(id);
     answer.map_err(|failure| {
         failure.of_change(format_args!("stream {id} has the new annotations"))
     })?;
-    after(link, recent, id, update.expected).await
+    after(link, id, update.expected).await
 }
 
 /// Removes a stream for ever.
-pub(super) async fn obliterate(link: &Link, recent: &Recent, id: StreamId) -> Result<()> {
+pub(super) async fn obliterate(link: &Link, id: StreamId) -> Result<()> {
     let ask = proto::ObliterateParams {
         uuid: streams::uuid(id),
     };
     let answer = link.ask::<Obliterate>(ask, Repeat::IfUnsent).await;
-    recent.forget(id);
     answer.map_err(|failure| failure.of_change(format_args!("stream {id} was obliterated")))?;
     Ok(())
 }
@@ -300,53 +215,4 @@ pub(super) async fn usage(link: &Link, prefix: &str) -> Result<MetadataUsage> {
         .collect();
     annotations.sort_unstable();
     Ok(MetadataUsage { tags, annotations })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Annotations, Tags};
-
-    fn stream(id: u128) -> Arc<StreamDescriptor> {
-        Arc::new(StreamDescriptor {
-            id: StreamId(uuid::Uuid::from_u128(id)),
-            collection: "c".to_owned(),
-            tags: Tags::default(),
-            annotations: Annotations::new(),
-            property_version: 1,
-        })
-    }
-
-    const TTL: Duration = Duration::from_millis(250);
-
-    #[tokio::test(start_paused = true)]
-    async fn descriptions_are_kept_for_a_moment() {
-        let (recent, stream) = (Recent::default(), stream(1));
-        recent.keep(recent.now(), &stream, TTL);
-        assert_eq!(recent.get(stream.id, TTL), Some(Arc::clone(&stream)));
-        tokio::time::advance(TTL).await;
-        assert_eq!(recent.get(stream.id, TTL), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_asked_before_a_change_is_not_kept_after_it() {
-        let (recent, stream) = (Recent::default(), stream(1));
-        let asked = recent.now();
-        recent.forget(stream.id);
-        recent.keep(asked, &stream, TTL);
-        assert_eq!(recent.get(stream.id, TTL), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn they_are_not_kept_without_bound() {
-        let recent = Recent::default();
-        for id in 0..2 * RECENT_MAX as u128 {
-            recent.keep(recent.now(), &stream(id), TTL);
-        }
-        assert_eq!(recent.state.lock().streams.len(), RECENT_MAX);
-        tokio::time::advance(TTL).await;
-        let last = stream(u128::MAX);
-        recent.keep(recent.now(), &last, TTL);
-        assert_eq!(recent.state.lock().streams.len(), 1, "old ones make room");
-    }
 }

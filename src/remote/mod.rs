@@ -1,8 +1,7 @@
 //! A BTrDB elsewhere: the seam over BTrDB's own gRPC interface.
 //!
-//! Nothing is kept here but connections (and for a moment what streams are called, where the settings want that): every read is a
-//! call, and sees what the server has. What the protocol lacks is composed of what it has (points from the end, windows with
-//! ragged ends), and what servers differ in is made up for.
+//! Nothing is kept here but connections: every read is a call, and sees what the server has. What the protocol lacks is composed of
+//! what it has (points from the end, windows with ragged ends), and what servers differ in is made up for.
 //!
 //! ```text
 //! backend     one method a line
@@ -45,7 +44,6 @@ mod wide;
 mod writes;
 
 use link::Link;
-use metadata::Recent;
 pub use settings::Settings;
 
 use crate::error::Result;
@@ -54,7 +52,6 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct Remote {
     link: Arc<Link>,
-    recent: Arc<Recent>,
 }
 
 impl Remote {
@@ -80,7 +77,6 @@ impl Remote {
     pub fn lazy(settings: Settings) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             link: Arc::new(Link::new(settings)?),
-            recent: Arc::default(),
         }))
     }
 }

@@ -32,8 +32,6 @@ pub struct Settings {
     pub retry_total: Duration,
     /// Calls of one query or insert that run at once, over all its streams: 64.
     pub calls_in_flight: usize,
-    /// How old a stream's description may be: nothing is kept. What others change shows that much later.
-    pub metadata_ttl: Duration,
     /// Points of one insert, at most: 50,000. Larger writes are several, and so are several versions.
     pub insert_points: usize,
     /// Whether Arrow is asked for where the server has it: yes.
@@ -72,7 +70,6 @@ impl Default for Settings {
             retries: 4,
             retry_total: Duration::from_secs(10),
             calls_in_flight: 64,
-            metadata_ttl: Duration::ZERO,
             insert_points: 50_000,
             arrow: true,
         }
@@ -93,7 +90,6 @@ impl fmt::Debug for Settings {
             .field("retries", &self.retries)
             .field("retry_total", &self.retry_total)
             .field("calls_in_flight", &self.calls_in_flight)
-            .field("metadata_ttl", &self.metadata_ttl)
             .field("insert_points", &self.insert_points)
             .field("arrow", &self.arrow)
             .finish()

@@ -15,10 +15,11 @@ fn command(arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env_remove("RUST_LOG")
-        // Should a command use its default store, it is none of the developer's.
+        // Should a command use its default store, it is none of the developer's; nor are profiles of BTrDBs.
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .env("HOME", env!("CARGO_TARGET_TMPDIR"))
         .stdin(Stdio::null());
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BTRDB_FLIGHT_")) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BTRDB_")) {
         command.env_remove(name);
     }
     command
@@ -378,6 +379,51 @@ fn addresses_and_stores_that_do_not_work_are_refused() {
     }
     let output = run(&["sql", "--connect", "grpc://127.0.0.1:1", "-c", "SELECT 1"]);
     assert_fails(&output, 5, "no server answers at grpc://127.0.0.1:1");
+}
+
+#[test]
+fn flags_that_would_leave_a_server_open_or_contradict_are_refused() {
+    let memory = ["serve", "--data", "memory:", "--listen", "127.0.0.1:0"];
+    for (flags, message) in [
+        (["--require-api-key", ""], "cannot be empty"),
+        (["--require-api-key", " "], "cannot be empty"),
+        (["--api-key", "k"], "use --require-api-key"),
+        (["--btrdb", "127.0.0.1:1"], "there is one store"),
+        (["--tls-listen", "127.0.0.1:0"], "--tls-cert"),
+    ] {
+        assert_fails(&run(&[&memory[..], &flags].concat()), 2, message);
+    }
+    let both = [
+        "sql",
+        "--data",
+        "x",
+        "--btrdb",
+        "127.0.0.1:1",
+        "-c",
+        "SELECT 1",
+    ];
+    assert_fails(&run(&both), 2, "there is one store");
+    // Nobody is there, and that is found out in spite of a store in the environment.
+    let mut elsewhere = command(&["serve", "--btrdb", "127.0.0.1:1"]);
+    let output = elsewhere.env("BTRDB_FLIGHT_DATA", "x").output().unwrap();
+    assert_fails(&output, 5, "btrdb at 127.0.0.1:1 does not answer");
+}
+
+#[test]
+fn a_server_with_a_key_answers_who_has_it() {
+    let server = Server::start(&["--require-api-key", "one", "--require-api-key", "two"]);
+    let bare = server.address.trim_start_matches("grpc://");
+    let sql = ["-c", "SELECT count(*) AS n FROM streams", "--format", "csv"];
+    for place in [["--connect", &server.address], ["--btrdb", bare]] {
+        let ask = |key: &[&str]| run(&[&["sql"], &place[..], &sql, key].concat());
+        for key in ["one", "two"] {
+            let output = ask(&["--api-key", key]);
+            assert_ok(&output);
+            assert_eq!(stdout(&output), "n\n0\n");
+        }
+        assert_fails(&ask(&["--api-key", "three"]), 7, "invalid api key");
+        assert_fails(&ask(&[]), 7, "invalid api key");
+    }
 }
 
 #[test]

@@ -97,6 +97,12 @@ pub(super) async fn run(args: SqlArgs) -> Result<()> {
         return run_all(session, &texts, &args).await;
     }
     if args.remote.is_asked() {
+        if args.data != store::MEMORY {
+            return Err(Error::invalid(format!(
+                "--data {} and a BTrDB elsewhere (--btrdb, --profile) exclude each other: there is one store",
+                args.data
+            )));
+        }
         let local = Local::new(args.remote.connect(&args.credentials).await?.backend)?;
         return run_all(Session::Local(Box::new(local)), &texts, &args).await;
     }
