@@ -58,6 +58,7 @@ mod statement;
 mod stats;
 mod table;
 mod windows;
+mod write;
 
 pub use errors::from_datafusion;
 pub use pins::Pins;
@@ -65,6 +66,7 @@ pub use plugin::register;
 pub use postgres::MetadataRows;
 pub use session::SessionOptions;
 pub use statement::Statement;
+pub use write::{Outcome, Written};
 
 use optimize::Optimizers;
 use planner::Planner;

@@ -23,6 +23,7 @@ use super::plans::{Planned, is_timeless};
 use super::resolve::{Meaning, Wanted};
 use super::rules::with_frame;
 use super::session::SessionOptions;
+use super::write::Outcome;
 use crate::error::{Error, Result};
 
 /// One statement, planned: names are resolved, the snapshot is taken, no point is read.
@@ -126,6 +127,22 @@ impl Statement {
     /// Name and value, if this is `SET name = value`. Executing it delivers nothing: the session is the caller's.
     pub fn setting(&self) -> Option<(String, String)> {
         setting_of(&self.plan)
+    }
+
+    /// Whether running it changes the store: it is then [written](Self::write), not [executed](Self::execute).
+    pub fn is_update(&self) -> bool {
+        false
+    }
+
+    /// Runs a statement that [changes the store](Self::is_update): once for each of `rows`, which are values of its parameters;
+    /// once if it has none, for whatever `rows` there are.
+    ///
+    /// What can be refused is refused before anything is written.
+    pub async fn write(&self, _rows: &[Vec<ScalarValue>]) -> Outcome {
+        Outcome {
+            error: Some(Error::unsupported("the statement changes nothing")),
+            ..Outcome::default()
+        }
     }
 
     /// The statement with its parameters filled in, reading the same snapshot.
