@@ -30,10 +30,12 @@ use crate::wire::proto::b_tr_db_server::BTrDbServer;
 mod auth;
 pub mod btrdb;
 pub mod flight;
+mod guard;
 
 use auth::Gate;
 use btrdb::{BtrdbServer, BtrdbSettings};
 use flight::FlightServer;
+use guard::Guarded;
 
 /// HTTP/2 flow-control window of a call and of a connection: large enough that a fast reader never waits for an update.
 const WINDOW_BYTES: u32 = 16 << 20;
@@ -239,8 +241,11 @@ impl Services {
         }
         let gate = || self.gate.clone();
         Ok(server
-            .add_service(InterceptedService::new(self.flight.clone(), gate()))
-            .add_service(InterceptedService::new(self.btrdb.clone(), gate())))
+            .add_service(Guarded(InterceptedService::new(
+                self.flight.clone(),
+                gate(),
+            )))
+            .add_service(Guarded(InterceptedService::new(self.btrdb.clone(), gate()))))
     }
 }
 

@@ -16,6 +16,7 @@ mod deploy;
 mod elsewhere;
 mod flight;
 mod format;
+mod fuzz;
 mod layers;
 mod metadata_sql;
 mod model;
