@@ -93,6 +93,9 @@ impl CredentialArgs {
 /// What TLS's alert is to a reader of HTTP/2.
 const NO_FRAME: &str = "frame with invalid size";
 
+/// What HTTP/2 is to a reader of TLS.
+const NO_TLS: &str = "received corrupt message";
+
 /// What an error came of, and what that came of.
 fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
@@ -103,11 +106,7 @@ fn causes<'a>(
 /// The error of a connection that did not come about.
 fn unconnected(address: &str, error: tonic::transport::Error) -> Error {
     let causes = || causes(&error);
-    let is_plain = causes().any(|cause| {
-        let cause = cause.downcast_ref::<std::io::Error>();
-        let tls = cause.and_then(|cause| cause.get_ref()?.downcast_ref::<rustls::Error>());
-        matches!(tls, Some(rustls::Error::InvalidMessage(_)))
-    });
+    let is_plain = causes().any(|cause| cause.to_string().contains(NO_TLS));
     let message = match causes().next() {
         _ if is_plain => format!(
             "what answers at {address} does not speak TLS: use grpc://, or the port of its TLS side"
