@@ -380,7 +380,10 @@ async fn sorted(id: StreamId, replies: Replies<Windows>) -> Result<Results<(Seen
         let windows = windows.flat_map(|windows| windows.times.into_iter().zip(windows.stats));
         first = vec![ordered(windows)];
     }
-    let mut ends = first.iter().rev().filter_map(|windows| windows.times.last());
+    let mut ends = first
+        .iter()
+        .rev()
+        .filter_map(|windows| windows.times.last());
     let mut last = ends.next().copied();
     let rest = replies.map(move |reply| {
         let (seen, windows) = reply?;
