@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -177,14 +177,17 @@ pub(super) struct CollectionsTable {
 
 impl CollectionsTable {
     pub(super) fn new(frame: Arc<Frame>) -> Self {
-        let fields = vec![
-            Field::new("collection", DataType::Utf8View, false),
-            Field::new("stream_count", DataType::Int64, false),
-        ];
         Self {
             frame,
-            schema: Arc::new(Schema::new(fields)),
+            schema: Arc::new(Schema::new(Self::columns())),
         }
+    }
+
+    pub(super) fn columns() -> Fields {
+        Fields::from(vec![
+            Field::new("collection", DataType::Utf8View, false),
+            Field::new("stream_count", DataType::Int64, false),
+        ])
     }
 }
 

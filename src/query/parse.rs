@@ -9,9 +9,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::functions::Function;
+use super::show;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The one statement of `sql`, with its parameters numbered.
@@ -35,6 +37,9 @@ pub(super) fn parse(sql: &str) -> Result<Parsed> {
     };
     check(&statement)?;
     if let Parsed::Statement(sql) = innermost(&mut statement) {
+        if let Some(query) = show::query_of(sql)? {
+            **sql = query_in(&query)?;
+        }
         let _ = sql.visit(&mut LowercaseFunctions);
         if sql.visit(&mut Samples).is_break() {
             let why =
@@ -43,6 +48,18 @@ pub(super) fn parse(sql: &str) -> Result<Parsed> {
         }
     }
     Ok(statement)
+}
+
+/// The statement of a text that was made here.
+fn query_in(text: &str) -> Result<Sql> {
+    let mut statements = Parser::parse_sql(&GenericDialect {}, text).map_err(|error| {
+        Error::invalid(format!(
+            "the statement stands for a query that cannot be parsed: {error}"
+        ))
+    })?;
+    statements
+        .pop()
+        .ok_or_else(|| Error::internal("a statement stands for no query"))
 }
 
 /// Longest text of a statement.
@@ -173,7 +190,11 @@ fn check_sql(statement: &Sql) -> Result<()> {
         Sql::Query(query) => check_query(query),
         Sql::Explain { statement, .. } => check_sql(statement),
         Sql::ExplainTable { .. }
+        | Sql::ShowDatabases { .. }
+        | Sql::ShowCatalogs { .. }
+        | Sql::ShowSchemas { .. }
         | Sql::ShowTables { .. }
+        | Sql::ShowViews { .. }
         | Sql::ShowColumns { .. }
         | Sql::ShowVariable { .. }
         | Sql::ShowFunctions { .. }
@@ -197,8 +218,38 @@ fn check_sql(statement: &Sql) -> Result<()> {
         other => {
             let text = other.to_string();
             let verb: Vec<_> = text.split_whitespace().take(2).collect();
-            Err(refused(&verb.join(" "), NO_DDL))
+            Err(refused(&verb.join(" "), reason(&verb)))
         }
+    }
+}
+
+/// Why a statement that begins so is refused.
+fn reason(verb: &[&str]) -> &'static str {
+    match verb {
+        ["SHOW", "CREATE"] => {
+            "tables are streams, which no text created: DESCRIBE tells their columns"
+        }
+        ["SHOW", ..] => show::SHOWN,
+        [
+            "VACUUM" | "OPTIMIZE" | "ANALYZE" | "REINDEX" | "CHECKPOINT",
+            ..,
+        ] => "the store looks after itself, and its trees hold their statistics",
+        ["GRANT" | "REVOKE" | "DENY", ..] => "who may call is decided by API keys",
+        ["USE", ..] => {
+            "the catalog is btrdb and bare names are of schema public: write others as \"collection\".\"name\""
+        }
+        ["CALL", ..] => "there are no procedures: table functions stand behind FROM",
+        ["KILL", ..] => "a statement ends when its client cancels it or leaves",
+        ["LOCK" | "UNLOCK", ..] => "readers and writers never wait for each other",
+        ["LISTEN" | "UNLISTEN" | "NOTIFY", ..] => "there are no channels",
+        ["DECLARE" | "FETCH" | "CLOSE" | "OPEN", ..] => "results are streams, and need no cursor",
+        ["SAVEPOINT" | "RELEASE", ..] => NO_TEXT_TRANSACTION,
+        [
+            "CREATE" | "ALTER" | "DROP" | "RENAME",
+            "TABLE" | "VIRTUAL" | "SCHEMA" | "DATABASE",
+        ] => NO_DDL,
+        ["CREATE" | "ALTER" | "DROP", ..] => "only streams can be made here, by writing to them",
+        _ => "it is no statement that reads streams or writes to them",
     }
 }
 

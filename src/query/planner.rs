@@ -5,7 +5,6 @@ use std::sync::Arc;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as Parsed;
-use datafusion::sql::sqlparser::ast::Statement as Sql;
 
 use super::arguments::stream_arguments;
 use super::catalog::Catalogs;
@@ -16,6 +15,7 @@ use super::parse::parse;
 use super::plans::{Key, Plans};
 use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names, PUBLIC, Wanted};
 use super::session::{Frame, Settings};
+use super::show;
 use super::statement::Statement;
 use crate::error::Result;
 
@@ -67,10 +67,18 @@ impl Planner {
 
     async fn plan_over(self, parsed: Parsed, names: &Arc<Names>) -> Result<Statement> {
         let state = Arc::new(self.state_over(names));
-        let plan: LogicalPlan = state
-            .statement_to_plan(parsed.clone())
-            .await
-            .map_err(from_datafusion)?;
+        let plan = match show::columns_plan(&parsed, names)? {
+            Some(plan) => plan,
+            None => state
+                .statement_to_plan(parsed.clone())
+                .await
+                .map_err(from_datafusion)?,
+        };
+        // DataFusion would name the types as Arrow does.
+        let plan = match plan {
+            LogicalPlan::DescribeTable(table) => show::description(&table.schema)?,
+            plan => plan,
+        };
         Statement::new(parsed, self, state, plan)
     }
 
@@ -80,7 +88,6 @@ impl Planner {
             .state
             .resolve_table_references(parsed)
             .map_err(from_datafusion)?;
-        let shows_tables = shows_tables(parsed);
         let mut wanted = Wanted {
             arguments: stream_arguments(&self.state, parsed),
             ..Wanted::default()
@@ -97,12 +104,8 @@ impl Planner {
             let resolved = reference.resolve(CATALOG, PUBLIC);
             if *resolved.schema == *INFORMATION_SCHEMA {
                 wanted.is_about_schemas = true;
-                wanted.listing |= shows_tables
-                    && ["tables", "columns", "schemata", "views"]
-                        .contains(&resolved.table.as_ref());
-            } else {
-                wanted.tables.push(resolved);
             }
+            wanted.tables.push(resolved);
         }
         Ok(wanted)
     }
@@ -119,7 +122,6 @@ impl Planner {
     /// The same, which sees the names of the statement.
     fn state_over(&self, names: &Arc<Names>) -> SessionState {
         let mut state = self.state_now();
-        state.register_catalog_list(Arc::new(Catalogs(Arc::clone(names))));
         for function in Function::ALL {
             let streams = Streams::OfStatement(Arc::clone(names));
             state.register_udtf(
@@ -127,18 +129,11 @@ impl Planner {
                 Arc::new(StreamFunction { function, streams }),
             );
         }
+        let functions = state.table_functions().clone();
+        state.register_catalog_list(Arc::new(Catalogs {
+            names: Arc::clone(names),
+            functions,
+        }));
         state
-    }
-}
-
-/// Whether what a statement shows may be tables: SHOW of a setting refers to all of the information schema, and needs none of
-/// the streams.
-fn shows_tables(parsed: &Parsed) -> bool {
-    match parsed {
-        Parsed::Statement(sql) => !matches!(
-            sql.as_ref(),
-            Sql::ShowVariable { .. } | Sql::ShowFunctions { .. }
-        ),
-        _ => true,
     }
 }

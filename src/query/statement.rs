@@ -23,6 +23,7 @@ use super::plans::{Planned, is_timeless};
 use super::resolve::{Meaning, Wanted};
 use super::rules::with_frame;
 use super::session::SessionOptions;
+use super::show::spelling;
 use super::write::Outcome;
 use crate::error::{Error, Result};
 
@@ -56,7 +57,7 @@ impl Statement {
             SessionOptions::default().set(&name, &value)?;
         }
         Ok(Self {
-            schema: delivered(&plan),
+            schema: delivered(&plan, &spelling(&parsed)),
             parameters: parameters_of(&parsed, &plan)?,
             parsed,
             planner,
@@ -154,8 +155,9 @@ impl Statement {
         let expected = self.parameters.fields().len();
         if values.len() != expected {
             return Err(Error::invalid(format!(
-                "the statement has {expected} parameters, and {} values were given",
-                values.len()
+                "the statement has {}, and {} given",
+                counted(expected, "parameter", "parameters"),
+                counted(values.len(), "value was", "values were")
             )));
         }
         if expected == 0 {
@@ -184,8 +186,12 @@ impl Statement {
     pub async fn execute(&self) -> Result<SendableRecordBatchStream> {
         if !self.parameters.fields().is_empty() {
             return Err(Error::invalid(format!(
-                "the statement has {} parameters that are not bound",
-                self.parameters.fields().len()
+                "the statement has {} not bound",
+                counted(
+                    self.parameters.fields().len(),
+                    "parameter that is",
+                    "parameters that are"
+                )
             )));
         }
         if self.setting().is_some() {
@@ -217,6 +223,10 @@ impl Statement {
         let rows = rows.map(move |batch| conform(&batch?, &schema));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// The plan with all its types settled. Parameters that are not bound may leave some open.
@@ -297,32 +307,30 @@ fn parameters_of(parsed: &Parsed, plan: &LogicalPlan) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// The schema of the plan in plain types, without DataFusion's own metadata.
-fn delivered(plan: &LogicalPlan) -> SchemaRef {
-    let fields: Vec<Field> = plan
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| {
-            field
-                .as_ref()
-                .clone()
-                .with_data_type(plain(field.data_type()))
-        })
-        .collect();
+/// The schema of the plan in plain types, without DataFusion's own metadata; named as `spelling` says where it does.
+fn delivered(plan: &LogicalPlan, spelling: &[Option<&str>]) -> SchemaRef {
+    let mut fields: Vec<FieldRef> = plan.schema().fields().iter().map(plain_field).collect();
+    if spelling.len() == fields.len() {
+        for (field, name) in fields.iter_mut().zip(spelling) {
+            if let Some(name) = name {
+                *field = Arc::new(field.as_ref().clone().with_name(*name));
+            }
+        }
+    }
     Arc::new(Schema::new(fields))
+}
+
+/// The field in [plain](plain) types.
+pub(super) fn plain_field(field: &FieldRef) -> FieldRef {
+    let data_type = plain(field.data_type());
+    if data_type == *field.data_type() {
+        return Arc::clone(field);
+    }
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
 /// The type that every client knows: no views, no dictionaries, no run ends, at any depth.
 fn plain(data_type: &DataType) -> DataType {
-    let plain_field = |field: &FieldRef| -> FieldRef {
-        Arc::new(
-            field
-                .as_ref()
-                .clone()
-                .with_data_type(plain(field.data_type())),
-        )
-    };
     match data_type {
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,

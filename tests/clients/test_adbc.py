@@ -59,7 +59,7 @@ def test_table_schema_and_types(flight, adbc, collection):
     schema = adbc.adbc_get_table_schema("a", db_schema_filter=collection)
     assert schema.field("time").type == UTC and not schema.field("time").nullable
     assert schema.field("value").type == pa.float64()
-    assert adbc.adbc_get_table_types() == ["TABLE"]
+    assert adbc.adbc_get_table_types() == ["TABLE", "VIEW"]
 
 
 def test_parameters(flight, adbc, collection):

@@ -23,6 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::subject;
 
+mod bi;
 mod browse;
 mod puts;
 mod reads;

@@ -400,7 +400,11 @@ async fn mistakes_are_answered_with_what_would_help() {
             ErrorKind::NotFound,
             "btrdb",
         ),
-        ("SELECT $1", ErrorKind::Invalid, "1 parameters"),
+        (
+            "SELECT $1",
+            ErrorKind::Invalid,
+            "1 parameter that is not bound",
+        ),
     ];
     for (sql, kind, evidence) in cases {
         let error = fixture.error(sql).await;

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow_flight::{Criteria, FlightDescriptor, FlightInfo};
 use bytes::Bytes;
 
 use super::Shared;
 use super::call::CallOptions;
+use super::columns::of_result;
 use super::statement::{flight_info, statement_ticket, stream_sql};
 use super::ticket::Ticket;
 use crate::error::{Error, Result};
@@ -16,12 +17,12 @@ use crate::model::{CollectionMatch, StreamDescriptor, StreamFilter};
 use crate::query::SessionOptions;
 
 /// The columns of a stream.
-pub(super) fn stream_schema() -> Schema {
+pub(super) fn stream_schema() -> SchemaRef {
     let utc = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
-    Schema::new(vec![
+    of_result(&Schema::new(vec![
         Field::new("time", utc, false),
         Field::new("value", DataType::Float64, false),
-    ])
+    ]))
 }
 
 impl Shared {

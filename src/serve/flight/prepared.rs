@@ -12,6 +12,7 @@ use futures::{FutureExt, TryStreamExt};
 
 use super::Shared;
 use super::call::CallOptions;
+use super::columns::of_result;
 use super::encode::schema_bytes;
 use super::parameters::pack;
 use super::statement::no_rows;
@@ -35,7 +36,7 @@ impl Shared {
         let dataset = if statement.setting().is_some() {
             no_rows()
         } else {
-            statement.schema()
+            of_result(&statement.schema())
         };
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: self.seal_prepared(&prepared),

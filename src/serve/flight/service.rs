@@ -230,8 +230,8 @@ impl Shared {
                 self.redeem(&ticket.statement_handle).await
             }
             Target::Command(command) if is_metadata(&command) => {
-                let batch = self.metadata(command).await?;
-                Ok(encode(batch.schema(), stream::iter([Ok(batch)])))
+                let schema = self.metadata_schema(&command)?;
+                Ok(encode(schema, self.metadata(command).await?))
             }
             Target::Sql(sql) => self.run_text(&sql, call).await,
             Target::Command(command) => Err(unserved(&command)),

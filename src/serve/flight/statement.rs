@@ -12,6 +12,7 @@ use prost::Message;
 
 use super::Shared;
 use super::call::CallOptions;
+use super::columns::of_result;
 use super::descriptor::StreamPath;
 use super::encode::{DataStream, batches, encode, schema_bytes};
 use super::parameters::unpack;
@@ -88,7 +89,7 @@ impl Shared {
             let ticket = Ticket::new(String::new(), Bytes::new(), &session);
             return self.info(&no_rows(), &ticket, descriptor, None);
         }
-        let schema = statement.schema();
+        let schema = of_result(&statement.schema());
         let mut ticket = Ticket::new(prepared.sql, prepared.parameters, &session);
         if session.pins_reads {
             ticket.transaction = prepared.transaction;
@@ -107,7 +108,7 @@ impl Shared {
         Ok(if statement.setting().is_some() {
             no_rows()
         } else {
-            statement.schema()
+            of_result(&statement.schema())
         })
     }
 
@@ -235,8 +236,12 @@ async fn bind(statement: Statement, values: &[ScalarValue]) -> Result<Statement>
     let wanted = statement.parameters().fields().len();
     if wanted != values.len() {
         return Err(Error::invalid(format!(
-            "the statement takes {wanted} parameters, {} are bound",
-            values.len()
+            "the statement takes {wanted} parameter{}, and {} bound",
+            if wanted == 1 { "" } else { "s" },
+            match values.len() {
+                1 => "1 is".to_owned(),
+                count => format!("{count} are"),
+            }
         ))
         .with_code(Code::InvalidParameter));
     }
@@ -247,7 +252,7 @@ async fn bind(statement: Statement, values: &[ScalarValue]) -> Result<Statement>
 }
 
 async fn run(statement: &Statement) -> Result<DataStream> {
-    let schema = statement.schema();
+    let schema = of_result(&statement.schema());
     let stream = statement.execute().await?;
     Ok(encode(schema, batches(stream)))
 }
