@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
-
-use super::resolve::{CATALOG, PUBLIC};
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 
 /// Name and number of this program.
 const VERSION: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
@@ -16,26 +17,62 @@ const VERSION: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSI
 /// All of them.
 pub(super) fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
     [
-        ("version", VERSION),
-        ("current_catalog", CATALOG),
-        ("current_database", CATALOG),
-        ("current_schema", PUBLIC),
+        Subject::Version,
+        Subject::Catalog,
+        Subject::Database,
+        Subject::Schema,
     ]
     .into_iter()
-    .map(|(name, answer)| Arc::new(constant(name, answer)))
+    .map(|subject| {
+        Arc::new(ScalarUDF::from(Identity {
+            subject,
+            // Another session may have another schema.
+            signature: Signature::nullary(Volatility::Stable),
+        }))
+    })
 }
 
-fn constant(name: &str, answer: &'static str) -> ScalarUDF {
-    let answer = move |_: &[ColumnarValue]| {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Subject {
+    Version,
+    Catalog,
+    Database,
+    Schema,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Identity {
+    subject: Subject,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Identity {
+    fn name(&self) -> &str {
+        match self.subject {
+            Subject::Version => "version",
+            Subject::Catalog => "current_catalog",
+            Subject::Database => "current_database",
+            Subject::Schema => "current_schema",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let catalog = &args.config_options.catalog;
+        let answer = match self.subject {
+            Subject::Version => VERSION,
+            Subject::Catalog | Subject::Database => &catalog.default_catalog,
+            Subject::Schema => &catalog.default_schema,
+        };
         Ok(ColumnarValue::Scalar(ScalarValue::Utf8(Some(
             answer.to_owned(),
         ))))
-    };
-    create_udf(
-        name,
-        Vec::new(),
-        DataType::Utf8,
-        Volatility::Immutable,
-        Arc::new(answer),
-    )
+    }
 }

@@ -28,6 +28,7 @@ use crate::query::Gateway;
 use crate::serve::ServeSettings;
 
 mod action;
+mod bindings;
 mod call;
 mod columns;
 mod descriptor;
@@ -49,6 +50,7 @@ mod ticket;
 mod transaction;
 mod xdbc;
 
+use bindings::Bindings;
 use recent::Recent;
 use seal::Seal;
 pub use service::FlightServer;
@@ -71,6 +73,7 @@ pub fn service(
             settings.transaction_idle_max,
         ),
         recent: Recent::default(),
+        bindings: Bindings::default(),
         settings,
     });
     Ok(FlightServiceServer::new(FlightServer::new(shared))
@@ -84,5 +87,6 @@ struct Shared {
     seal: Seal,
     transactions: Transactions,
     recent: Recent,
+    bindings: Bindings,
     settings: ServeSettings,
 }

@@ -53,6 +53,8 @@ impl Shared {
         call: &CallOptions,
     ) -> Result<DoPutPreparedStatementResult> {
         let prepared = self.bound(handle, rows, call).await?;
+        self.bindings
+            .put(call.connection, handle, &prepared.parameters);
         Ok(DoPutPreparedStatementResult {
             prepared_statement_handle: Some(self.seal_prepared(&prepared)),
         })

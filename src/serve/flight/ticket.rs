@@ -97,6 +97,16 @@ impl Ticket {
     }
 }
 
+/// A prepared statement as its handle carries it.
+#[derive(Clone, PartialEq, Message)]
+struct Handle {
+    #[prost(message, optional, tag = "1")]
+    prepared: Option<Prepared>,
+    /// Tells handles apart.
+    #[prost(uint64, tag = "2")]
+    number: u64,
+}
+
 impl Shared {
     /// The ticket sealed, and when it expires, in seconds since 1970.
     pub(super) fn seal_ticket(&self, ticket: &Ticket) -> (Bytes, i64) {
@@ -111,7 +121,11 @@ impl Shared {
 
     pub(super) fn seal_prepared(&self, prepared: &Prepared) -> Bytes {
         let lifetime = self.settings.statement_lifetime;
-        self.seal_message(Purpose::Prepared, prepared, lifetime).0
+        let handle = Handle {
+            prepared: Some(prepared.clone()),
+            number: self.bindings.number(),
+        };
+        self.seal_message(Purpose::Prepared, &handle, lifetime).0
     }
 
     /// The statement of a handle, in the transaction that it belongs to now.
@@ -122,7 +136,13 @@ impl Shared {
     /// # Errors
     /// Those of [`Seal::open`](super::seal::Seal::open).
     pub(super) fn open_prepared(&self, sealed: &Bytes, call: &CallOptions) -> Result<Prepared> {
-        let mut prepared: Prepared = self.open_message(Purpose::Prepared, sealed)?;
+        let handle: Handle = self.open_message(Purpose::Prepared, sealed)?;
+        let mut prepared = handle.prepared.unwrap_or_default();
+        if prepared.parameters.is_empty()
+            && let Some(parameters) = self.bindings.get(call.connection, sealed)
+        {
+            prepared.parameters = parameters;
+        }
         if self.transactions.has_ended(&prepared.transaction) {
             prepared.transaction = self.transactions.of_connection(call.connection);
         }
