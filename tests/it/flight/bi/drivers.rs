@@ -28,7 +28,7 @@ fn assert_columns(batch: &RecordBatch, expected: &[Field]) {
 
 pub(super) async fn fetched(
     client: &mut FlightSqlServiceClient<Channel>,
-    info: Result<FlightInfo, arrow::error::ArrowError>,
+    info: Result<FlightInfo, FlightError>,
 ) -> RecordBatch {
     browse::fetch(client, info.expect("an answer")).await
 }
