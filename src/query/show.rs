@@ -154,6 +154,11 @@ fn narrowed(what: &str, query: &str, options: &ShowStatementOptions) -> Result<S
     if !conditions.is_empty() {
         narrowed.push_str(&format!(" WHERE {}", conditions.join(" AND ")));
     }
+    let order = match what {
+        "TABLES" | "VIEWS" => "table_schema, table_name",
+        _ => column,
+    };
+    narrowed.push_str(&format!(" ORDER BY {order}"));
     if let Some(limit) = &options.limit {
         narrowed.push_str(&format!(" LIMIT {limit}"));
     }
@@ -423,7 +428,9 @@ mod tests {
         ] {
             let query = query(sql).expect(sql);
             let shown = query.split_once(" AS shown").expect("a query of a query").1;
-            assert_eq!(shown, conditions, "{sql}");
+            let (before, ordered) = shown.split_once(" ORDER BY ").expect("an order");
+            let limit = ordered.find(" LIMIT").map_or("", |at| &ordered[at..]);
+            assert_eq!(format!("{before}{limit}"), conditions, "{sql}");
         }
     }
 

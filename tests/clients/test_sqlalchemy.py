@@ -1,6 +1,9 @@
 """SQLAlchemy over flightsql-dbapi, as Superset uses it: reflection, queries, parameters."""
 
+from contextlib import closing
+
 import pandas as pd
+import pyarrow.flight as fl
 import pytest
 import sqlalchemy as sa
 from conftest import points, put
@@ -17,10 +20,8 @@ def engine(server, *options):
 
 
 @pytest.fixture(scope="module")
-def stored(server, tmp_path_factory):
+def stored(server):
     """A collection with two streams, `volts` and `volts_peak`, of a hundred points a second apart."""
-    import pyarrow.flight as fl
-
     collection = "sqlalchemy/site"
     with fl.connect(server.uri) as client:
         for name, factor in [("volts", 1.0), ("volts_peak", 2.0)]:
@@ -42,7 +43,7 @@ def test_columns_are_those_of_the_table_asked_for(server, stored):
     inspector = sa.inspect(engine(server))
     columns = inspector.get_columns("volts", schema=stored)
     assert [(column["name"], column["nullable"]) for column in columns] == [("time", False), ("value", False)]
-    assert [column["type"] for column in columns] == [sa.TIMESTAMP, sa.FLOAT]
+    assert [type(column["type"]) for column in columns] == [sa.TIMESTAMP, sa.FLOAT]
     names = [column["name"] for column in inspector.get_columns("streams", schema="public")]
     assert names[:4] == ["uuid", "collection", "name", "unit"]
     # The client trusts the first row of an answer to a pattern: no other table may come before.
@@ -85,17 +86,26 @@ def test_buckets_are_grouped_and_limited_as_charts_do(server, stored):
 @pytest.mark.parametrize("options", [[], [PREPARED]], ids=["inlined", "prepared"])
 def test_parameters(server, stored, options):
     text = sa.text(f'SELECT count(*) FROM "{stored}".volts WHERE value >= :low AND value < :high')
+    named = sa.text("SELECT unit FROM streams WHERE collection = :collection AND name = :name")
     with engine(server, *options).connect() as connection:
-        assert connection.execute(text, {"low": 10, "high": 20.5}).scalar() == 11
-        named = sa.text("SELECT unit FROM streams WHERE collection = :collection AND name = :name")
-        assert connection.execute(named, {"collection": stored, "name": "volts"}).all() == [("",)]
+        assert connection.execute(text.bindparams(low=10, high=20.5)).scalar() == 11
+        assert connection.execute(named.bindparams(collection=stored, name="volts")).all() == [("",)]
 
 
 def test_parameters_of_every_type_that_the_client_sends(server):
-    with engine(server, PREPARED).raw_connection() as connection:
+    with closing(engine(server, PREPARED).raw_connection()) as connection:
         cursor = connection.cursor()
-        cursor.execute("SELECT ? + 1, ? / 2, ? || '!', ?", (1, 3.0, "a", True))
+        cursor.execute("SELECT ? + 1, CAST(? AS DOUBLE) / 2, ? || '!', ?", (1, 3.0, "a", True))
         assert cursor.fetchall() == [[2, 1.5, "a!", True]]
+
+
+def test_values_are_those_bound_last(server):
+    """The client executes the handle that it bound, and not the one that binding answers."""
+    with closing(engine(server, PREPARED).raw_connection()) as connection:
+        cursor = connection.cursor()
+        for number in (1, 2, 3):
+            cursor.execute("SELECT ? * 10", (number,))
+            assert cursor.fetchall() == [[number * 10]]
 
 
 def test_infos_that_the_dialect_needs(server):

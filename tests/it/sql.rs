@@ -403,7 +403,7 @@ async fn mistakes_are_answered_with_what_would_help() {
         (
             "SELECT $1",
             ErrorKind::Invalid,
-            "1 parameter that is not bound",
+            "1 parameter,",
         ),
     ];
     for (sql, kind, evidence) in cases {
