@@ -400,11 +400,7 @@ async fn mistakes_are_answered_with_what_would_help() {
             ErrorKind::NotFound,
             "btrdb",
         ),
-        (
-            "SELECT $1",
-            ErrorKind::Invalid,
-            "1 parameter,",
-        ),
+        ("SELECT $1", ErrorKind::Invalid, "1 parameter,"),
     ];
     for (sql, kind, evidence) in cases {
         let error = fixture.error(sql).await;
