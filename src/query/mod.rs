@@ -57,6 +57,7 @@ mod session;
 mod statement;
 mod stats;
 mod table;
+mod tail;
 mod windows;
 mod write;
 
@@ -66,6 +67,7 @@ pub use plugin::register;
 pub use postgres::MetadataRows;
 pub use session::SessionOptions;
 pub use statement::Statement;
+pub use tail::Tail;
 pub use write::{Outcome, Written};
 
 use optimize::Optimizers;

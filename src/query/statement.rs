@@ -119,6 +119,11 @@ impl Statement {
         Arc::clone(&self.schema)
     }
 
+    /// What it was planned under, and the plan before any rule.
+    pub(super) fn planned(&self) -> (&Arc<SessionState>, &LogicalPlan) {
+        (&self.state, &self.plan)
+    }
+
     /// The parameters `$1` to `$n` in order, all nullable; one whose type nothing tells is [`DataType::Null`].
     pub fn parameters(&self) -> SchemaRef {
         Arc::clone(&self.parameters)
@@ -342,7 +347,10 @@ fn plain(data_type: &DataType) -> DataType {
 }
 
 /// The batch as the schema says: types made plain, names and nullability as declared.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, DataFusionError> {
+pub(super) fn conform(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, DataFusionError> {
     // A value that does not fit is an error, not a NULL.
     let exactly = CastOptions {
         safe: false,

@@ -24,6 +24,10 @@ use tonic::transport::{Channel, Endpoint};
 use crate::subject;
 
 mod browse;
+mod exchange;
+mod ingest;
+mod listing;
+mod operations;
 mod puts;
 mod reads;
 mod statements;

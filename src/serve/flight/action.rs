@@ -61,6 +61,7 @@ pub(super) fn action_types() -> Vec<ActionType> {
         r#type: name.to_owned(),
         description: description.to_owned(),
     })
+    .chain(super::operations::action_types())
     .collect()
 }
 
@@ -92,6 +93,7 @@ impl Shared {
                 Ok(Vec::new())
             }
             CLOSE_SESSION => Ok(vec![Bytes::from_static(SESSION_CLOSED)]),
+            operation if super::operations::is_one(operation) => self.operate(action).await,
             other => {
                 let known: Vec<_> = action_types()
                     .into_iter()

@@ -140,11 +140,11 @@ impl FlightService for FlightServer {
 
     async fn do_exchange(
         &self,
-        _request: Request<Streaming<FlightData>>,
+        request: Request<Streaming<FlightData>>,
     ) -> Answer<Self::DoExchangeStream> {
-        Err(status(&Error::unsupported(
-            "DoExchange is not served: read with DoGet, write with DoPut",
-        )))
+        let call = options(&request)?;
+        let tail = self.shared.exchange(request.into_inner(), &call).await;
+        tail.map(Response::new).map_err(|error| status(&error))
     }
 
     async fn do_action(&self, request: Request<Action>) -> Answer<Self::DoActionStream> {
