@@ -332,10 +332,11 @@ mod tests {
     fn paths_name_a_stream_by_uuid_or_by_collection_and_name() {
         let id = "0d22a53b-e2ef-4e0a-ab89-b2d48fb2592a";
         let parsed = id.parse().expect("a uuid");
+        let versioned = format!("{id}@17");
         for (parts, expected) in [
             (&[id][..], Place::Stream(StreamPath::Id(parsed, None))),
             (
-                &[&format!("{id}@17")],
+                &[versioned.as_str()],
                 Place::Stream(StreamPath::Id(parsed, Some(Version(17)))),
             ),
             (&["a/b", "c@d"], named("a/b", "c@d")),

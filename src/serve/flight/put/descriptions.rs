@@ -202,8 +202,8 @@ enum Properties {
     /// A null value is a key that stands alone.
     Map {
         column: ArrayRef,
-        keys: StringArray,
-        values: StringArray,
+        keys: Box<StringArray>,
+        values: Box<StringArray>,
     },
     /// A field of each key, whose null is no such key: what Python makes of dictionaries that differ.
     Struct {
@@ -219,7 +219,8 @@ impl Properties {
         match column.data_type() {
             DataType::Map(_, _) => {
                 let map = column.as_map();
-                let (keys, values) = (text(name, map.keys())?, text(name, map.values())?);
+                let keys = Box::new(text(name, map.keys())?);
+                let values = Box::new(text(name, map.values())?);
                 Ok(Self::Map {
                     keys,
                     values,
