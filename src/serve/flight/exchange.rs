@@ -13,13 +13,17 @@
 //! falls behind, and is told so with BTrDB's code 426.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::sql::Command;
+use arrow_flight::utils::batches_to_flight_data;
 use arrow_flight::{FlightData, FlightDescriptor};
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
+use tokio::time::timeout;
 use tonic::Streaming;
 
 use super::Shared;
@@ -29,6 +33,9 @@ use super::encode::{DataStream, encode};
 use super::statement::stream_sql;
 use crate::error::{Code, Error, Result};
 use crate::wire::grpc;
+
+/// Proxies cut streams on which nothing moves, some after less than a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 impl Shared {
     /// Answers new points for as long as the client keeps its side open.
@@ -59,7 +66,8 @@ impl Shared {
             messages,
             is_over: false,
         };
-        Ok(encode(schema, exchange.answers()))
+        let sign = sign_of_life(&schema)?;
+        Ok(keep_alive(encode(schema, exchange.answers()), sign))
     }
 
     /// What the descriptor asks to follow, as SQL.
@@ -106,6 +114,33 @@ fn takes_no_rows() -> Error {
     )
 }
 
+/// An empty batch, which says nothing and moves. The encoder of answers passes over such batches.
+fn sign_of_life(schema: &SchemaRef) -> Result<FlightData> {
+    let empty = RecordBatch::new_empty(Arc::clone(schema));
+    let messages = batches_to_flight_data(schema, vec![empty]);
+    let last = messages.map(|mut messages| messages.pop());
+    match last {
+        Ok(Some(sign)) => Ok(sign),
+        Ok(None) => Err(Error::internal("an empty batch has no message")),
+        Err(error) => {
+            Err(Error::internal("an empty batch could not be encoded").with_source(error))
+        }
+    }
+}
+
+/// `answers`, and `sign` whenever none came for a while.
+fn keep_alive(answers: DataStream, sign: FlightData) -> DataStream {
+    stream::unfold((answers, sign), |(mut answers, sign)| async {
+        // Cancel safe: a stream's next loses nothing.
+        let next = match timeout(KEEP_ALIVE, answers.next()).await {
+            Ok(next) => next?,
+            Err(_) => Ok(sign.clone()),
+        };
+        Some((next, (answers, sign)))
+    })
+    .boxed()
+}
+
 /// A tail on its way to the client.
 struct Exchange {
     rows: BoxStream<'static, Result<RecordBatch>>,
@@ -136,5 +171,32 @@ impl Exchange {
             },
             rows = self.rows.next() => rows,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_tail_shows_signs_of_life() {
+        let field = Field::new("number", DataType::Int64, false);
+        let sign = sign_of_life(&Arc::new(Schema::new(vec![field]))).expect("encoded");
+        assert!(
+            !sign.data_header.is_empty(),
+            "clients refuse messages without one"
+        );
+        let mut answers = keep_alive(stream::pending().boxed(), sign.clone());
+        for signs in 1..=3 {
+            let begun = Instant::now();
+            let next = answers.next().await.expect("a sign").expect("no error");
+            assert_eq!(next, sign);
+            assert_eq!(begun.elapsed(), KEEP_ALIVE, "sign {signs}");
+        }
+        let mut ended = keep_alive(stream::empty().boxed(), sign);
+        assert!(ended.next().await.is_none());
     }
 }
