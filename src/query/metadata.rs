@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::error::Result;
+use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
@@ -23,6 +24,7 @@ use super::scan::{Ask, Read, ScanExec, batch_of};
 use super::selection::{is_about_streams, select};
 use super::session::Frame;
 use super::table::{exact_if, project};
+use super::write::foreign::{self, Takes};
 use crate::model::{StreamDescriptor, StreamRead};
 
 /// Every stream: what the catalogue says, and what its points say where that is asked for.
@@ -102,6 +104,37 @@ impl TableProvider for StreamsTable {
             schema: Arc::new(Schema::new(fields)),
         };
         Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+    }
+
+    async fn insert_into(
+        &self,
+        state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        operation: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let takes = Takes::Streams;
+        foreign::insert_into(&self.frame.backend, takes, state, input, operation)
+    }
+
+    async fn delete_from(
+        &self,
+        _state: &dyn Session,
+        _filters: Vec<Expr>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("DELETE", foreign::LEFT_OVER)
+    }
+
+    async fn update(
+        &self,
+        _state: &dyn Session,
+        _assignments: Vec<(String, Expr)>,
+        _filters: Vec<Expr>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("UPDATE", foreign::LEFT_OVER)
+    }
+
+    async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("TRUNCATE", foreign::LEFT_OVER)
     }
 }
 

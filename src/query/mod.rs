@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! text --parse--> statement --resolve--> names --plan--> Statement --execute--> rows
-//!        refuse writes        one pass of      rules push        scans read the
-//!                             look-ups         aggregates down   backend
+//!        refuse what          one pass of      rules push        scans read the
+//!        has no meaning       look-ups         aggregates down   backend
+//!                                                            --write--> counts and versions
 //! ```
 //!
 //! Three floors, three jobs: tables *describe* and never read, the plan node *declares* order, limits and partitions, and its
@@ -166,7 +167,8 @@ impl Gateway {
     ///
     /// # Errors
     /// Invalid for text that does not parse or plan, holds no statement or several; NotFound for tables, streams and versions
-    /// that do not exist; Unsupported for statements that do not read.
+    /// that do not exist; Unsupported for statements that neither read nor are a BTrDB operation; Denied for those that write
+    /// in a session that is read-only.
     pub async fn prepare(&self, sql: &str, session: &SessionOptions) -> Result<Statement> {
         let frame = Frame::new(
             Arc::clone(&self.shared.backend),
@@ -181,6 +183,7 @@ impl Gateway {
             frame: Arc::new(frame),
             settings: Settings::of(session),
             optimizers: Arc::clone(&self.shared.optimizers),
+            read_only: session.read_only,
         };
         planner.plan_text(&self.shared.plans, sql).await
     }

@@ -16,7 +16,8 @@ use super::parse::parse;
 use super::plans::{Key, Plans};
 use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names, PUBLIC, Wanted};
 use super::session::{Frame, Settings};
-use super::statement::Statement;
+use super::statement::{Statement, Writing};
+use super::write;
 use crate::error::Result;
 
 /// What planning a statement takes, and planning it again when parameters are bound.
@@ -26,13 +27,16 @@ pub(super) struct Planner {
     pub(super) frame: Arc<Frame>,
     pub(super) settings: Settings,
     pub(super) optimizers: Arc<Optimizers>,
+    /// Whether statements that write are refused.
+    pub(super) read_only: bool,
 }
 
 impl Planner {
     pub(super) async fn plan(self, parsed: Parsed) -> Result<Statement> {
         let wanted = self.wanted(&parsed)?;
-        let names = Arc::new(Names::resolve(Arc::clone(&self.frame), &wanted).await?);
-        self.plan_over(parsed, &names).await
+        let names = Names::resolve(Arc::clone(&self.frame), &wanted).await;
+        let names = names.map_err(|error| write::unresolved(error, &parsed))?;
+        self.plan_over(parsed, &Arc::new(names)).await
     }
 
     /// The statement, out of the plans that are kept or else into them.
@@ -51,7 +55,11 @@ impl Planner {
                 (Some(parsed), wanted)
             }
         };
-        let names = Arc::new(Names::resolve(Arc::clone(&self.frame), &wanted).await?);
+        let names = Names::resolve(Arc::clone(&self.frame), &wanted).await;
+        let names = Arc::new(names.map_err(|error| match &parsed {
+            Some(parsed) => write::unresolved(error, parsed),
+            None => error,
+        })?);
         if let Some(kept) = kept.filter(|kept| kept.meaning == *names.meaning()) {
             return Statement::kept(&kept, self);
         }
@@ -67,11 +75,19 @@ impl Planner {
 
     async fn plan_over(self, parsed: Parsed, names: &Arc<Names>) -> Result<Statement> {
         let state = Arc::new(self.state_over(names));
+        if let Some(statement) = write::writing(&parsed) {
+            let (change, plan) = write::plan(&state, names, statement).await?;
+            let writing = Writing {
+                change,
+                explained: write::explanation(&state, &parsed).await?,
+            };
+            return Statement::new(parsed, self, state, plan, Some(writing));
+        }
         let plan: LogicalPlan = state
             .statement_to_plan(parsed.clone())
             .await
             .map_err(from_datafusion)?;
-        Statement::new(parsed, self, state, plan)
+        Statement::new(parsed, self, state, plan, None)
     }
 
     /// The names in the statement. Those of table functions stand among the tables too, and are no tables.

@@ -27,6 +27,8 @@ pub struct SessionOptions {
     /// Whether each stream is pinned when it is first read, so that all reads of it see one version, also those of later
     /// sessions with the same `pins`. Of use where [`Snapshot::Latest`] is all that the backend has.
     pub pins_reads: bool,
+    /// Whether statements that write are refused.
+    pub read_only: bool,
 }
 
 impl Default for SessionOptions {
@@ -37,6 +39,7 @@ impl Default for SessionOptions {
             snapshot: Snapshot::Latest,
             pins: Pins::default(),
             pins_reads: false,
+            read_only: false,
         }
     }
 }
@@ -220,6 +223,12 @@ impl Frame {
     pub(super) async fn pin(&self) -> Result<()> {
         let taken = self.snapshot.get_or_try_init(|| self.backend.snapshot());
         taken.await.map(drop)
+    }
+
+    /// Where the snapshot does not say what streams hold, pins each that is read: one that is written meanwhile is read as it
+    /// was, to its end.
+    pub(super) fn pin_reads(&self) {
+        self.pins.pin_all();
     }
 
     /// The snapshot that was [taken](Self::pinned).

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
+use datafusion::logical_expr::{
+    Explain, LogicalPlan, PlanType, Statement as PlanStatement, ToStringifiedPlan,
+};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement as Parsed;
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 
 use super::arguments;
 use super::errors::from_datafusion;
@@ -22,9 +24,10 @@ use super::planner::Planner;
 use super::plans::{Planned, is_timeless};
 use super::resolve::{Meaning, Wanted};
 use super::rules::with_frame;
-use super::session::SessionOptions;
-use super::write::Outcome;
+use super::session::{Frame, SessionOptions};
+use super::write::{self, Change, Outcome};
 use crate::error::{Error, Result};
+use crate::model::MergePolicy;
 
 /// One statement, planned: names are resolved, the snapshot is taken, no point is read.
 ///
@@ -39,6 +42,22 @@ pub struct Statement {
     optimized: Option<LogicalPlan>,
     schema: SchemaRef,
     parameters: SchemaRef,
+    /// What is done with the rows of the plan, if it writes.
+    writing: Option<Writing>,
+}
+
+/// What makes a plan of rows a statement that writes.
+#[derive(Clone, Debug)]
+pub(super) struct Writing {
+    pub(super) change: Change,
+    /// The plan of EXPLAIN, if the statement only wants to know.
+    pub(super) explained: Option<LogicalPlan>,
+}
+
+impl Writing {
+    pub(super) fn is_explained(&self) -> bool {
+        self.explained.is_some()
+    }
 }
 
 impl Statement {
@@ -47,6 +66,7 @@ impl Statement {
         planner: Planner,
         state: Arc<SessionState>,
         plan: LogicalPlan,
+        writing: Option<Writing>,
     ) -> Result<Self> {
         check_reads(&plan)?;
         // Types are settled before anything is said of them: `SELECT 1 UNION SELECT 2.5` is not integers.
@@ -55,15 +75,33 @@ impl Statement {
             // A setting that could not be made is refused while planning, not when it is applied.
             SessionOptions::default().set(&name, &value)?;
         }
-        Ok(Self {
-            schema: delivered(&plan),
+        let schema = match &writing {
+            None => delivered(&plan),
+            Some(Writing {
+                explained: Some(explained),
+                ..
+            }) => delivered(explained),
+            Some(_) => counted(),
+        };
+        let statement = Self {
+            schema,
             parameters: parameters_of(&parsed, &plan)?,
             parsed,
             planner,
             state,
             plan,
             optimized: None,
-        })
+            writing,
+        };
+        statement.check_allowed()?;
+        Ok(statement)
+    }
+
+    fn check_allowed(&self) -> Result<()> {
+        if self.is_update() && self.planner.read_only {
+            return Err(write::read_only());
+        }
+        Ok(())
     }
 
     /// A statement that was planned before, under the frame of now.
@@ -75,7 +113,7 @@ impl Statement {
             Some(_) => Arc::clone(&planner.state),
             None => Arc::new(planner.state_now()),
         };
-        Ok(Self {
+        let statement = Self {
             parsed: kept.parsed.clone(),
             planner,
             state,
@@ -83,12 +121,16 @@ impl Statement {
             optimized,
             schema: Arc::clone(&kept.schema),
             parameters: Arc::clone(&kept.parameters),
-        })
+            writing: kept.writing.clone(),
+        };
+        statement.check_allowed()?;
+        Ok(statement)
     }
 
     /// Runs the rules now, if what they make of the plan is good for later too.
     pub(super) fn optimize(&mut self) -> Result<()> {
-        let bound = self.parameters.fields().is_empty();
+        // A write is planned when it is run: what it reads may depend on what was written since.
+        let bound = self.parameters.fields().is_empty() && self.writing.is_none();
         if !shows(&self.plan) && bound && is_timeless(&self.plan).map_err(from_datafusion)? {
             self.optimized = Some(self.optimized()?);
         }
@@ -111,7 +153,35 @@ impl Statement {
             optimized: self.optimized.clone(),
             schema: Arc::clone(&self.schema),
             parameters: Arc::clone(&self.parameters),
+            writing: self.writing.clone(),
         }
+    }
+
+    pub(super) fn state(&self) -> &Arc<SessionState> {
+        &self.state
+    }
+
+    /// What it reads: all of it, or what it writes is made of.
+    pub(super) fn plan(&self) -> &LogicalPlan {
+        &self.plan
+    }
+
+    pub(super) fn frame(&self) -> &Arc<Frame> {
+        &self.planner.frame
+    }
+
+    pub(super) fn merge(&self) -> MergePolicy {
+        self.planner.settings.merge
+    }
+
+    /// The rows of a query of this statement, as DataFusion delivers them.
+    pub(super) async fn query(&self, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+        let plan = self.planner.optimizers.optimize(&self.state, plan);
+        let plan = plan.map_err(from_datafusion)?;
+        let planner = self.state.query_planner();
+        let physical = planner.create_physical_plan(&plan, self.state.as_ref());
+        let physical = physical.await.map_err(from_datafusion)?;
+        execute_stream(physical, self.state.task_ctx()).map_err(from_datafusion)
     }
 
     /// What [`execute`](Self::execute) delivers, to the nullability: plain types only, no views and no dictionaries.
@@ -131,17 +201,25 @@ impl Statement {
 
     /// Whether running it changes the store: it is then [written](Self::write), not [executed](Self::execute).
     pub fn is_update(&self) -> bool {
-        false
+        self.writing
+            .as_ref()
+            .is_some_and(|writing| !writing.is_explained())
     }
 
     /// Runs a statement that [changes the store](Self::is_update): once for each of `rows`, which are values of its parameters;
     /// once if it has none, for whatever `rows` there are.
     ///
-    /// What can be refused is refused before anything is written.
-    pub async fn write(&self, _rows: &[Vec<ScalarValue>]) -> Outcome {
-        Outcome {
-            error: Some(Error::unsupported("the statement changes nothing")),
-            ..Outcome::default()
+    /// What can be refused is refused before anything is written. Rows that INSERT brings are applied in commits of about a
+    /// million points, of however many rows of parameters; every other statement is applied once a row, one after the other.
+    /// What it reads is of the state it was prepared under, for all rows; which streams there are, and what a DELETE of points
+    /// finds, is as of now.
+    pub async fn write(&self, rows: &[Vec<ScalarValue>]) -> Outcome {
+        match &self.writing {
+            Some(Writing {
+                change,
+                explained: None,
+            }) => write::run(self, change, rows).await,
+            _ => Outcome::refused(Error::unsupported("the statement changes nothing")),
         }
     }
 
@@ -172,7 +250,48 @@ impl Statement {
             .plan
             .with_param_values(ParamValues::from(values.to_vec()))
             .map_err(from_datafusion)?;
-        Self::new(planned.parsed, planned.planner, planned.state, plan)
+        Self::new(
+            planned.parsed,
+            planned.planner,
+            planned.state,
+            plan,
+            planned.writing,
+        )
+    }
+
+    /// What a write would do, in front of the plan of what it reads.
+    async fn explain(&self, writing: &Writing) -> Result<SendableRecordBatchStream> {
+        let Some(LogicalPlan::Explain(explain)) = &writing.explained else {
+            return Err(Error::unsupported(
+                "the statement changes the store: it is run as an update, and answers a count",
+            ));
+        };
+        let operation = write::explain(self, &writing.change).await?;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec!["write_plan"])),
+            Arc::new(StringArray::from(vec![operation])),
+        ];
+        let first = RecordBatch::try_new(self.schema(), columns)
+            .map_err(|error| Error::internal(error.to_string()))?;
+        let first = stream::iter([Ok(first)]);
+        if let Change::DeletePoints(_) = writing.change {
+            // It reads no rows.
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(
+                self.schema(),
+                first,
+            )));
+        }
+        let plan = LogicalPlan::Explain(Explain {
+            plan: Arc::new(self.plan.clone()),
+            stringified_plans: vec![self.plan.to_stringified(PlanType::InitialLogicalPlan)],
+            ..explain.clone()
+        });
+        let physical = self.state.create_physical_plan(&plan).await;
+        let physical = physical.map_err(from_datafusion)?;
+        let rows = execute_stream(physical, self.state.task_ctx()).map_err(from_datafusion)?;
+        let schema = self.schema();
+        let rows = first.chain(rows.map(move |batch| conform(&batch?, &schema)));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 
     /// Starts reading. Dropping the stream stops it and frees what it holds.
@@ -188,8 +307,11 @@ impl Statement {
                 self.parameters.fields().len()
             )));
         }
+        if let Some(writing) = &self.writing {
+            return self.explain(writing).await;
+        }
         if self.setting().is_some() {
-            let nothing = futures::stream::empty();
+            let nothing = stream::empty();
             let nothing = RecordBatchStreamAdapter::new(self.schema(), nothing);
             return Ok(Box::pin(nothing));
         }
@@ -217,6 +339,15 @@ impl Statement {
         let rows = rows.map(move |batch| conform(&batch?, &schema));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
+}
+
+/// What a statement that writes answers.
+fn counted() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new(
+        "count",
+        DataType::Int64,
+        false,
+    )]))
 }
 
 /// The plan with all its types settled. Parameters that are not bound may leave some open.
@@ -267,7 +398,7 @@ fn check_reads(plan: &LogicalPlan) -> Result<()> {
     .map_err(from_datafusion)?;
     match refused {
         Some(node) => Err(Error::unsupported(format!(
-            "{node} is not supported: SQL reads here, and writing goes through Arrow Flight DoPut for now"
+            "{node} is not supported inside of a query: send it as a statement of its own"
         ))),
         None => Ok(()),
     }

@@ -93,6 +93,7 @@ impl Ticket {
             snapshot: self.commit.map_or(Snapshot::Latest, Snapshot::Commit),
             pins: pinned.into_iter().collect(),
             pins_reads: self.pins_reads,
+            ..SessionOptions::default()
         })
     }
 }
@@ -165,6 +166,7 @@ mod tests {
             .into_iter()
             .collect(),
             pins_reads: true,
+            ..SessionOptions::default()
         };
         let ticket = Ticket::new("select 1".into(), Bytes::new(), &session);
         let ticket = Ticket::decode(Bytes::from(ticket.encode_to_vec())).expect("our own bytes");
