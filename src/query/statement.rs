@@ -81,7 +81,7 @@ impl Statement {
                 explained: Some(explained),
                 ..
             }) => delivered(explained),
-            Some(_) => counted(),
+            Some(_) => write::counted(),
         };
         let statement = Self {
             schema,
@@ -339,15 +339,6 @@ impl Statement {
         let rows = rows.map(move |batch| conform(&batch?, &schema));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
-}
-
-/// What a statement that writes answers.
-fn counted() -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new(
-        "count",
-        DataType::Int64,
-        false,
-    )]))
 }
 
 /// The plan with all its types settled. Parameters that are not bound may leave some open.

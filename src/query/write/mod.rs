@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
@@ -149,6 +149,12 @@ pub(super) async fn run(
         error: done.err().map(|error| ledger.explained(error)),
         written: ledger.written(),
     }
+}
+
+/// What a statement that writes answers.
+pub(super) fn counted() -> SchemaRef {
+    let count = Field::new("count", DataType::Int64, false);
+    Arc::new(Schema::new(vec![count]))
 }
 
 /// The error of a write in a session that only reads.
