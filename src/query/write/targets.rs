@@ -1,6 +1,7 @@
 //! The streams that rows of points name: looked up as they first appear, and never created.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
 use arrow::compute::cast;
@@ -158,21 +159,24 @@ impl Targets {
         collection: &str,
         wanted: Vec<Wanted>,
     ) -> Result<()> {
-        let all = if wanted.len() >= LOOK_UP_ALL_FROM {
+        let at_once = wanted.len() >= LOOK_UP_ALL_FROM;
+        let mut known: HashMap<String, Vec<Arc<StreamDescriptor>>> = HashMap::new();
+        if at_once {
             let exact = CollectionMatch::Exact(collection.to_owned());
-            Some(backend.find(StreamFilter::collection(exact)).await?)
-        } else {
-            None
-        };
+            for stream in backend.find(StreamFilter::collection(exact)).await? {
+                let name = stream.tags.name.clone();
+                known.entry(name).or_default().push(stream);
+            }
+        }
         for key in wanted {
             let name = key.name.as_deref().unwrap_or_default();
-            let candidates = match &all {
-                Some(all) => all.clone(),
-                None => backend.find(StreamFilter::path(collection, name)).await?,
-            };
+            if !at_once {
+                let streams = backend.find(StreamFilter::path(collection, name)).await?;
+                known.insert(name.to_owned(), streams);
+            }
+            let candidates = known.get(name).into_iter().flatten();
             let mut found: Vec<StreamId> = candidates
-                .iter()
-                .filter(|stream| stream.tags.name == name && key.is_true_of(stream))
+                .filter(|stream| key.is_true_of(stream))
                 .map(|stream| stream.id)
                 .collect();
             match (found.pop(), found.as_slice()) {

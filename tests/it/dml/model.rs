@@ -398,12 +398,8 @@ async fn run(seed: u64) {
         step(&mut rng, &gateway, &mut model, &mut log).await;
         compare(&gateway, &model, &log).await;
     }
-    let nothing = write_with(
-        &gateway,
-        "DELETE FROM points WHERE true",
-        &SessionOptions::default(),
-        &[],
-    );
+    let session = SessionOptions::default();
+    let nothing = write_with(&gateway, "DELETE FROM points WHERE true", &session, &[]);
     let points: usize = model.values().map(|stream| stream.points.len()).sum();
     assert_eq!(nothing.await.expect("deletes").rows, points as u64);
 }
