@@ -7,6 +7,7 @@ use clap::Args;
 use super::connect::CredentialArgs;
 use super::listen::{self, ListenArgs};
 use super::remote::{Elsewhere, RemoteArgs};
+use super::sessions::SessionArgs;
 use super::store::{self, LocationArgs, WriteArgs};
 use super::{demo, exit};
 use crate::backend::Backend;
@@ -33,6 +34,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "KEY", env = "BTRDB_FLIGHT_REQUIRE_API_KEY")]
     #[arg(hide_env_values = true, value_delimiter = ',', value_parser = key)]
     require_api_key: Vec<String>,
+
+    #[command(flatten)]
+    sessions: SessionArgs,
 
     #[command(flatten)]
     location: LocationArgs,
@@ -121,6 +125,10 @@ async fn serve_backend(
     store: &str,
     signals: &mut Signals,
 ) -> Result<()> {
+    let settings = args.sessions.apply(ServeSettings {
+        api_keys: args.require_api_key.clone(),
+        ..ServeSettings::default()
+    })?;
     let gateway = Gateway::new(Arc::new(Observed::new(backend)), GatewaySettings::default())?;
     for listener in &listeners {
         eprintln!(
@@ -129,10 +137,6 @@ async fn serve_backend(
             listen::address(listener)?,
         );
     }
-    let settings = ServeSettings {
-        api_keys: args.require_api_key.clone(),
-        ..ServeSettings::default()
-    };
     serve_until_signal(listeners, gateway, settings, signals).await
 }
 

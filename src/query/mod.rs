@@ -30,6 +30,7 @@ mod arguments;
 mod buckets;
 mod catalog;
 mod catalogue;
+mod command;
 mod errors;
 mod extremes;
 mod filter;
@@ -60,6 +61,7 @@ mod table;
 mod windows;
 mod write;
 
+pub use command::Command;
 pub use errors::from_datafusion;
 pub use pins::Pins;
 pub use plugin::register;
@@ -160,6 +162,11 @@ impl Gateway {
     /// The backend that statements read.
     pub fn backend(&self) -> &Arc<dyn Backend> {
         &self.shared.backend
+    }
+
+    /// Bytes that the statements under way hold for sorts, joins and groups.
+    pub fn memory_bytes(&self) -> usize {
+        self.shared.state.runtime_env().memory_pool.reserved()
     }
 
     /// Parses, resolves names and plans one statement. Reads no points.

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
+use super::command::Command;
 use super::functions::Function;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -152,21 +153,25 @@ pub(super) fn innermost(statement: &mut Parsed) -> &mut Parsed {
 /// Refuses what does not read, before anything happens.
 fn check(statement: &Parsed) -> Result<()> {
     match statement {
-        Parsed::Explain(explain) => check(&explain.statement),
+        Parsed::Explain(explain) => match Command::of_parsed(&explain.statement)? {
+            Some(command) => Err(refused(
+                &format!("EXPLAIN {}", command.verb()),
+                "it has no plan",
+            )),
+            None => check(&explain.statement),
+        },
         Parsed::Statement(sql) => check_sql(sql),
         Parsed::CopyTo(_) => Err(refused(
             "COPY",
             "results go to the client, not to files here",
         )),
         Parsed::CreateExternalTable(_) => Err(refused("CREATE EXTERNAL TABLE", NO_DDL)),
-        Parsed::Reset(_) => Err(refused("RESET", "SET the value that you want")),
+        Parsed::Reset(_) => Ok(()),
     }
 }
 
 const NO_DDL: &str = "tables are streams; a stream is created by writing to it";
 const NO_DML: &str = "writing goes through Arrow Flight DoPut for now";
-const NO_TEXT_TRANSACTION: &str =
-    "transactions are begun and ended by Flight SQL calls, not by SQL text";
 
 fn check_sql(statement: &Sql) -> Result<()> {
     match statement {
@@ -177,7 +182,10 @@ fn check_sql(statement: &Sql) -> Result<()> {
         | Sql::ShowColumns { .. }
         | Sql::ShowVariable { .. }
         | Sql::ShowFunctions { .. }
-        | Sql::Set(_) => Ok(()),
+        | Sql::Set(_)
+        | Sql::StartTransaction { .. }
+        | Sql::Commit { .. }
+        | Sql::Rollback { .. } => Ok(()),
         Sql::Insert(_) => Err(refused("INSERT", NO_DML)),
         Sql::Update(_) => Err(refused("UPDATE", NO_DML)),
         Sql::Delete(_) => Err(refused("DELETE", NO_DML)),
@@ -187,9 +195,6 @@ fn check_sql(statement: &Sql) -> Result<()> {
             "COPY",
             "results go to the client, not to files here",
         )),
-        Sql::StartTransaction { .. } => Err(refused("BEGIN", NO_TEXT_TRANSACTION)),
-        Sql::Commit { .. } => Err(refused("COMMIT", NO_TEXT_TRANSACTION)),
-        Sql::Rollback { .. } => Err(refused("ROLLBACK", NO_TEXT_TRANSACTION)),
         Sql::Prepare { .. } | Sql::Execute { .. } | Sql::Deallocate { .. } => Err(refused(
             "PREPARE and EXECUTE",
             "statements are prepared by Flight SQL calls, not by SQL text",
@@ -310,7 +315,8 @@ mod tests {
             "EXPLAIN ANALYZE INSERT INTO points VALUES (1)",
             "SELECT 1 INTO t",
             "SELECT count(*) FROM points TABLESAMPLE BERNOULLI (10)",
-            "BEGIN",
+            "EXPLAIN BEGIN",
+            "EXPLAIN ANALYZE ROLLBACK",
         ] {
             let error = parse(sql).expect_err(sql);
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{sql}: {error}");

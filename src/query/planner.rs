@@ -9,12 +9,13 @@ use datafusion::sql::sqlparser::ast::Statement as Sql;
 
 use super::arguments::stream_arguments;
 use super::catalog::Catalogs;
+use super::command::Command;
 use super::errors::from_datafusion;
 use super::functions::{Function, StreamFunction, Streams};
 use super::optimize::Optimizers;
 use super::parse::parse;
 use super::plans::{Key, Plans};
-use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names, PUBLIC, Wanted};
+use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names, Wanted, default_schema};
 use super::session::{Frame, Settings};
 use super::statement::Statement;
 use crate::error::Result;
@@ -41,12 +42,16 @@ impl Planner {
             sql: sql.to_owned(),
             pushdown: self.settings.pushdown,
             merge: self.settings.merge,
+            schema: self.settings.schema.clone(),
         };
         let kept = plans.get(&key);
         let (parsed, wanted) = match &kept {
             Some(kept) => (None, kept.wanted.clone()),
             None => {
                 let parsed = parse(sql)?;
+                if let Some(command) = Command::of_parsed(&parsed)? {
+                    return Ok(Statement::commanding(parsed, self, command));
+                }
                 let wanted = self.wanted(&parsed)?;
                 (Some(parsed), wanted)
             }
@@ -83,6 +88,7 @@ impl Planner {
         let shows_tables = shows_tables(parsed);
         let mut wanted = Wanted {
             arguments: stream_arguments(&self.state, parsed),
+            default_schema: self.settings.schema.clone(),
             ..Wanted::default()
         };
         for reference in references {
@@ -94,7 +100,8 @@ impl Planner {
             if is_function {
                 continue;
             }
-            let resolved = reference.resolve(CATALOG, PUBLIC);
+            let schema = default_schema(&self.settings.schema, &reference).to_owned();
+            let resolved = reference.resolve(CATALOG, &schema);
             if *resolved.schema == *INFORMATION_SCHEMA {
                 wanted.is_about_schemas = true;
                 wanted.listing |= shows_tables
@@ -113,6 +120,10 @@ impl Planner {
         state.mark_start_execution();
         let options = state.config_mut().options_mut();
         options.extensions.insert(self.settings.clone());
+        options
+            .catalog
+            .default_schema
+            .clone_from(&self.settings.schema);
         state
     }
 

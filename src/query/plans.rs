@@ -27,6 +27,7 @@ pub(super) struct Key {
     pub(super) sql: String,
     pub(super) pushdown: bool,
     pub(super) merge: MergePolicy,
+    pub(super) schema: String,
 }
 
 /// A statement as it was planned.

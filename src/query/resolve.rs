@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
-use datafusion::common::ResolvedTableReference;
+use datafusion::common::{ResolvedTableReference, TableReference};
 use futures::future::try_join_all;
 
 use super::metadata::{CollectionsTable, StreamsTable};
@@ -41,6 +41,8 @@ pub(super) struct Names {
     meaning: Meaning,
     /// Every stream by collection and name, if the statement asks about all tables.
     listing: HashMap<String, Vec<(String, NamedStream)>>,
+    /// Where DataFusion looks up names that stand alone.
+    default_schema: String,
 }
 
 /// What names stand for: streams with their property versions, and the versions in the names.
@@ -54,6 +56,15 @@ pub(super) struct Wanted {
     pub(super) listing: bool,
     /// Whether the statement asks DataFusion about schemas and settings, of whatever kind.
     pub(super) is_about_schemas: bool,
+    /// Where DataFusion will look up names that stand alone.
+    pub(super) default_schema: String,
+}
+
+/// Where a table is looked up whose name may stand alone: what `public` has is found there wherever the session's schema
+/// points, or tools that ask for `streams` would break.
+pub(super) fn default_schema<'a>(schema: &'a str, table: &TableReference) -> &'a str {
+    let is_public = RELATIONS.contains(&table.table()) || StreamName::uuid(table.table()).is_some();
+    if is_public { PUBLIC } else { schema }
 }
 
 impl Names {
@@ -101,6 +112,7 @@ impl Names {
                 .collect(),
             meaning,
             listing: listing_of(listed),
+            default_schema: wanted.default_schema.clone(),
             frame,
         })
     }
@@ -115,6 +127,13 @@ impl Names {
         let key = (schema.to_owned(), table.to_owned());
         if let Some(found) = self.tables.get(&key) {
             return Some(Arc::clone(found));
+        }
+        if schema == self.default_schema && schema != PUBLIC {
+            // It stood alone, and was looked up in `public`.
+            let public = self.tables.get(&(PUBLIC.to_owned(), key.1));
+            if let Some(public) = public {
+                return Some(Arc::clone(public));
+            }
         }
         if schema == PUBLIC
             && let Some(relation) = relation(&self.frame, table)
@@ -142,7 +161,8 @@ impl Names {
         let named = self.tables.keys().map(|(schema, _)| schema.as_str());
         named
             .chain(self.listing.keys().map(String::as_str))
-            .chain([PUBLIC])
+            .chain([PUBLIC, self.default_schema.as_str()])
+            .filter(|schema| !schema.is_empty())
             .collect()
     }
 

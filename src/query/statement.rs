@@ -7,22 +7,22 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
+use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement as Parsed;
 use futures::StreamExt;
 
 use super::arguments;
+use super::command::Command;
 use super::errors::from_datafusion;
 use super::planner::Planner;
 use super::plans::{Planned, is_timeless};
 use super::resolve::{Meaning, Wanted};
 use super::rules::with_frame;
-use super::session::SessionOptions;
 use super::write::Outcome;
 use crate::error::{Error, Result};
 
@@ -39,6 +39,8 @@ pub struct Statement {
     optimized: Option<LogicalPlan>,
     schema: SchemaRef,
     parameters: SchemaRef,
+    /// What it asks of the session, if it is about that and not about rows.
+    command: Option<Command>,
 }
 
 impl Statement {
@@ -51,11 +53,8 @@ impl Statement {
         check_reads(&plan)?;
         // Types are settled before anything is said of them: `SELECT 1 UNION SELECT 2.5` is not integers.
         let plan = typed(&state, plan)?;
-        if let Some((name, value)) = setting_of(&plan) {
-            // A setting that could not be made is refused while planning, not when it is applied.
-            SessionOptions::default().set(&name, &value)?;
-        }
         Ok(Self {
+            command: Command::of_plan(&plan)?,
             schema: delivered(&plan),
             parameters: parameters_of(&parsed, &plan)?,
             parsed,
@@ -64,6 +63,23 @@ impl Statement {
             plan,
             optimized: None,
         })
+    }
+
+    /// A statement that DataFusion has no part in.
+    pub(super) fn commanding(parsed: Parsed, planner: Planner, command: Command) -> Self {
+        Self {
+            parsed,
+            state: Arc::clone(&planner.state),
+            planner,
+            plan: LogicalPlan::EmptyRelation(EmptyRelation {
+                produce_one_row: false,
+                schema: Arc::new(DFSchema::empty()),
+            }),
+            optimized: None,
+            schema: Arc::new(Schema::empty()),
+            parameters: Arc::new(Schema::empty()),
+            command: Some(command),
+        }
     }
 
     /// A statement that was planned before, under the frame of now.
@@ -83,6 +99,7 @@ impl Statement {
             optimized,
             schema: Arc::clone(&kept.schema),
             parameters: Arc::clone(&kept.parameters),
+            command: None,
         })
     }
 
@@ -124,9 +141,9 @@ impl Statement {
         Arc::clone(&self.parameters)
     }
 
-    /// Name and value, if this is `SET name = value`. Executing it delivers nothing: the session is the caller's.
-    pub fn setting(&self) -> Option<(String, String)> {
-        setting_of(&self.plan)
+    /// What it asks of the session, if it is about that. Executing it delivers nothing: the session is the caller's.
+    pub fn command(&self) -> Option<&Command> {
+        self.command.as_ref()
     }
 
     /// Whether running it changes the store: it is then [written](Self::write), not [executed](Self::execute).
@@ -188,7 +205,7 @@ impl Statement {
                 self.parameters.fields().len()
             )));
         }
-        if self.setting().is_some() {
+        if self.command.is_some() {
             let nothing = futures::stream::empty();
             let nothing = RecordBatchStreamAdapter::new(self.schema(), nothing);
             return Ok(Box::pin(nothing));
@@ -241,15 +258,6 @@ fn shows(plan: &LogicalPlan) -> bool {
         plan,
         LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::Statement(_)
     )
-}
-
-fn setting_of(plan: &LogicalPlan) -> Option<(String, String)> {
-    match plan {
-        LogicalPlan::Statement(PlanStatement::SetVariable(set)) => {
-            Some((set.variable.clone(), set.value.clone()))
-        }
-        _ => None,
-    }
 }
 
 /// Refuses plans that would change something, whatever text they came from.

@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 #[cfg(unix)]
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 
@@ -103,6 +102,13 @@ pub struct ServeSettings {
     pub transaction_count_max: usize,
     /// A transaction unused for so long ends by itself.
     pub transaction_idle_max: Duration,
+    /// Sessions open at a time, of clients that keep cookies.
+    pub session_count_max: usize,
+    /// A session unused for so long ends by itself.
+    pub session_idle_max: Duration,
+    /// How long a statement may run, to its planning and to its reading each; none is no limit. Sessions and calls can ask for
+    /// less.
+    pub statement_timeout: Option<Duration>,
     /// Calls of every protocol must carry one of these, unless there are none.
     pub api_keys: Vec<String>,
     /// How BTrDB's own protocol is served.
@@ -130,7 +136,10 @@ impl Default for ServeSettings {
             ticket_lifetime: Duration::from_secs(60 * 60),
             statement_lifetime: Duration::from_secs(24 * 60 * 60),
             transaction_count_max: 16 * 1024,
-            transaction_idle_max: Duration::from_secs(24 * 60 * 60),
+            transaction_idle_max: Duration::from_secs(60 * 60),
+            session_count_max: 16 * 1024,
+            session_idle_max: Duration::from_secs(60 * 60),
+            statement_timeout: None,
             api_keys: Vec::new(),
             btrdb: BtrdbSettings::default(),
             message_bytes_max: 128 << 20,
@@ -149,6 +158,9 @@ impl fmt::Debug for ServeSettings {
             .field("statement_lifetime", &self.statement_lifetime)
             .field("transaction_count_max", &self.transaction_count_max)
             .field("transaction_idle_max", &self.transaction_idle_max)
+            .field("session_count_max", &self.session_count_max)
+            .field("session_idle_max", &self.session_idle_max)
+            .field("statement_timeout", &self.statement_timeout)
             .field("api_keys", &self.api_keys.len())
             .field("btrdb", &self.btrdb)
             .field("message_bytes_max", &self.message_bytes_max)
@@ -237,10 +249,9 @@ impl Services {
         if let Listener::Tls(_, identity) = listener {
             server = with_identity(server, identity)?;
         }
-        let gate = || self.gate.clone();
         Ok(server
-            .add_service(InterceptedService::new(self.flight.clone(), gate()))
-            .add_service(InterceptedService::new(self.btrdb.clone(), gate())))
+            .add_service(self.gate.before(self.flight.clone()))
+            .add_service(self.gate.before(self.btrdb.clone())))
     }
 }
 

@@ -200,8 +200,8 @@ impl AsyncDB for Database {
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>> {
         let statement = self.fixture.gateway.prepare(sql, &self.session).await?;
-        if let Some((name, value)) = statement.setting() {
-            self.session.set(&name, &value)?;
+        if let Some(command) = statement.command() {
+            command.apply(&mut self.session)?;
             return Ok(DBOutput::StatementComplete(0));
         }
         let types = statement

@@ -1,10 +1,15 @@
 //! What a call asks for beside its message: by its headers, and by the connection it comes on.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tonic::Request;
 use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
 
+use super::cookie::Client;
+use super::reply::Reply;
+use super::stop::Stop;
 use crate::error::{Error, Result};
 use crate::model::MergePolicy;
 use crate::query::SessionOptions;
@@ -13,10 +18,15 @@ use crate::query::SessionOptions;
 const PREFIX: &str = "x-btrdb-";
 
 /// Headers that stand for a setting of the session, and its name.
-const SETTINGS: [(&str, &str); 2] = [
+const SETTINGS: [(&str, &str); 4] = [
     ("x-btrdb-pushdown", "btrdb.pushdown"),
     ("x-btrdb-merge", "btrdb.merge"),
+    ("x-btrdb-schema", "btrdb.schema"),
+    ("x-btrdb-timeout", "btrdb.timeout"),
 ];
+
+/// How long the client gives the call, in gRPC's own words.
+const DEADLINE: &str = "grpc-timeout";
 
 /// Whether a put creates the stream that its path names.
 const CREATE: &str = "x-btrdb-create";
@@ -31,6 +41,12 @@ pub(super) struct CallOptions {
     pub(super) create: Option<bool>,
     /// The client's end of the connection; a Unix socket has none.
     pub(super) connection: Option<SocketAddr>,
+    /// Who calls, as far as a cookie tells.
+    pub(super) client: Client,
+    /// Ends the call before it is done.
+    pub(super) stop: Arc<Stop>,
+    /// What goes with the answer.
+    pub(super) reply: Reply,
 }
 
 impl CallOptions {
@@ -40,7 +56,27 @@ impl CallOptions {
     pub(super) fn of<T>(request: &Request<T>) -> Result<Self> {
         let mut options = Self::from_headers(request.metadata())?;
         options.connection = request.remote_addr();
+        if let Some(timeout) = deadline(request.metadata()) {
+            options.stop.at_deadline(timeout);
+        }
         Ok(options)
+    }
+
+    /// Does `work` for the call, unless the call has to end before that.
+    pub(super) async fn until_stopped<T>(
+        &self,
+        work: impl Future<Output = std::result::Result<T, Status>>,
+    ) -> std::result::Result<T, Status> {
+        let outcome = tokio::select! {
+            biased;
+            outcome = work => outcome,
+            reason = self.stop.tripped() => Err(reason.status()),
+        };
+        match (outcome, self.stop.reason()) {
+            // What failed because it was stopped fails for that reason, whatever it says of it.
+            (Err(_), Some(reason)) => Err(reason.status()),
+            (outcome, _) => outcome,
+        }
     }
 
     fn from_headers(headers: &MetadataMap) -> Result<Self> {
@@ -69,7 +105,8 @@ impl CallOptions {
         }
         let Some((_, setting)) = SETTINGS.iter().find(|(header, _)| *header == name) else {
             return Err(Error::invalid(format!(
-                "header {name} is unknown: headers are x-btrdb-pushdown, x-btrdb-merge, x-btrdb-create"
+                "header {name} is unknown: headers are x-btrdb-pushdown, x-btrdb-merge, x-btrdb-schema, x-btrdb-timeout, \
+                 x-btrdb-create"
             )));
         };
         // Tried on a scratch session, so that a bad value is refused whatever the call is.
@@ -92,6 +129,25 @@ impl CallOptions {
         }
         Ok(())
     }
+}
+
+/// The client's deadline: up to eight digits and a unit. Whatever else stands there is no deadline, as gRPC has it.
+fn deadline(headers: &MetadataMap) -> Option<Duration> {
+    let text = headers.get(DEADLINE)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
 }
 
 fn parse_bool(name: &str, value: &str) -> Result<bool> {
@@ -129,6 +185,31 @@ mod tests {
         let mut session = SessionOptions::default();
         options.apply(&mut session).expect("valid");
         assert_eq!(session.merge, MergePolicy::Replace);
+    }
+
+    #[test]
+    fn deadlines_are_digits_and_a_unit() {
+        for (text, millis) in [
+            ("2S", Some(2_000)),
+            ("150m", Some(150)),
+            ("99999999H", Some(359_999_996_400_000)),
+            ("1000000n", Some(1)),
+            ("123456789m", None),
+            ("S", None),
+            ("", None),
+            ("1é", None),
+            ("-1S", None),
+        ] {
+            let mut headers = MetadataMap::new();
+            if let Ok(value) = text.parse() {
+                headers.insert(DEADLINE, value);
+            }
+            assert_eq!(
+                deadline(&headers),
+                millis.map(Duration::from_millis),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Shared {
             Command::CommandGetDbSchemas(request) => request.clone().into_builder().schema(),
             Command::CommandGetTables(request) => request.clone().into_builder().schema(),
             Command::CommandGetTableTypes(request) => request.into_builder().schema(),
-            Command::CommandGetSqlInfo(_) => sql_info::infos()?
+            Command::CommandGetSqlInfo(_) => sql_info::infos(&self.settings)?
                 .record_batch([])
                 .map_err(unbuilt)?
                 .schema(),
@@ -89,7 +89,7 @@ impl Shared {
             Command::CommandGetDbSchemas(request) => self.schemas(request).await,
             Command::CommandGetTables(request) => self.tables(request).await,
             Command::CommandGetTableTypes(_) => table_types(),
-            Command::CommandGetSqlInfo(request) => sql_info::infos()?
+            Command::CommandGetSqlInfo(request) => sql_info::infos(&self.settings)?
                 .record_batch(request.info)
                 .map_err(unbuilt),
             Command::CommandGetXdbcTypeInfo(request) => xdbc::types()?

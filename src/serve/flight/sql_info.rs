@@ -4,6 +4,7 @@
 //! ordering are int64, bit masks and the transaction support int32, the lists of functions string lists.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
 use arrow_flight::sql::{
@@ -13,6 +14,7 @@ use arrow_flight::sql::{
 
 use super::metadata::unbuilt;
 use crate::error::Result;
+use crate::serve::ServeSettings;
 
 /// Names a vendor can give, in the form that ODBC turns into its `DBMS version`.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -75,9 +77,10 @@ const DATETIME_FUNCTIONS: &[&str] = &[
 ];
 
 /// Everything, by id; the answer to a request without ids.
-pub(super) fn infos() -> Result<SqlInfoData> {
+pub(super) fn infos(settings: &ServeSettings) -> Result<SqlInfoData> {
     let mut infos = SqlInfoDataBuilder::new();
     server(&mut infos);
+    timeouts(&mut infos, settings);
     language(&mut infos);
     limits(&mut infos);
     transactions(&mut infos);
@@ -97,11 +100,22 @@ fn server(infos: &mut SqlInfoDataBuilder) {
         SqlInfo::FlightSqlServerTransaction,
         SqlSupportedTransaction::Transaction as i32,
     );
-    infos.append(SqlInfo::FlightSqlServerCancel, false);
+    infos.append(SqlInfo::FlightSqlServerCancel, true);
     infos.append(SqlInfo::FlightSqlServerBulkIngestion, true);
     infos.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, true);
-    infos.append(SqlInfo::FlightSqlServerStatementTimeout, 0_i32);
-    infos.append(SqlInfo::FlightSqlServerTransactionTimeout, 0_i32);
+}
+
+/// In milliseconds; zero is no limit.
+fn timeouts(infos: &mut SqlInfoDataBuilder, settings: &ServeSettings) {
+    let millis = |limit: Duration| i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
+    infos.append(
+        SqlInfo::FlightSqlServerStatementTimeout,
+        settings.statement_timeout.map_or(0, millis),
+    );
+    infos.append(
+        SqlInfo::FlightSqlServerTransactionTimeout,
+        millis(settings.transaction_idle_max),
+    );
 }
 
 fn language(infos: &mut SqlInfoDataBuilder) {
@@ -207,7 +221,7 @@ fn transactions(infos: &mut SqlInfoDataBuilder) {
         SqlInfo::SqlSupportedConcurrenciesForResultSetForwardOnly,
         0b10_i32,
     );
-    infos.append(SqlInfo::SqlBatchUpdatesSupported, false);
+    infos.append(SqlInfo::SqlBatchUpdatesSupported, true);
     infos.append(SqlInfo::SqlSavepointsSupported, false);
     infos.append(SqlInfo::SqlNamedParametersSupported, false);
     infos.append(SqlInfo::SqlLocatorsUpdateCopy, false);
@@ -220,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_request_without_ids_gets_everything_and_unknown_ids_nothing() {
-        let infos = infos().expect("static");
+        let infos = infos(&ServeSettings::default()).expect("static");
         let all = infos.record_batch([]).expect("static");
         assert!(all.num_rows() > 80, "{} rows", all.num_rows());
         assert_eq!(infos.record_batch([8]).expect("static").num_rows(), 1);

@@ -21,7 +21,7 @@ pub(super) struct Prepared {
     /// The text.
     #[prost(string, tag = "1")]
     pub(super) sql: String,
-    /// Bound values: an IPC stream of one row; empty is none.
+    /// Bound values: an IPC stream with a row for each execution; empty is none.
     #[prost(bytes = "bytes", tag = "2")]
     pub(super) parameters: Bytes,
     /// The transaction it belongs to; empty is none.
@@ -32,7 +32,7 @@ pub(super) struct Prepared {
 /// A statement as a ticket carries it: what to run, and what it reads and how.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Ticket {
-    /// The text; empty if the statement was a `SET`, which ran when the ticket was given out.
+    /// The text; empty if the statement changed something, which it did when the ticket was given out.
     #[prost(string, tag = "1")]
     pub(super) sql: String,
     /// Bound values, as in [`Prepared`].
@@ -52,6 +52,21 @@ pub(super) struct Ticket {
     /// The transaction whose pins these are, as far as it had any; empty is none.
     #[prost(bytes = "bytes", tag = "8")]
     pub(super) transaction: Bytes,
+    /// The schema of names that stand alone.
+    #[prost(string, tag = "32")]
+    schema: String,
+    /// The limit of the statement; none is no limit.
+    #[prost(uint64, optional, tag = "33")]
+    timeout_millis: Option<u64>,
+    /// By this the statement is known while it runs, so that it can be ended.
+    #[prost(bytes = "bytes", tag = "34")]
+    query: Bytes,
+    /// The process that gave it out.
+    #[prost(bytes = "bytes", tag = "35")]
+    process: Bytes,
+    /// How many rows the statement changed, if that is what there is to tell.
+    #[prost(int64, optional, tag = "36")]
+    pub(super) count: Option<i64>,
 }
 
 impl Ticket {
@@ -75,7 +90,41 @@ impl Ticket {
             pins: pins.freeze(),
             pins_reads: session.pins_reads,
             transaction: Bytes::new(),
+            schema: session.schema.clone(),
+            timeout_millis: session
+                .timeout
+                .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            query: Bytes::new(),
+            process: Bytes::new(),
+            count: None,
         }
+    }
+
+    /// Of a statement that was run, and changed so many rows; none for one that changes none.
+    pub(super) fn told(count: Option<i64>) -> Self {
+        Self {
+            count,
+            ..Self::default()
+        }
+    }
+
+    /// Known by `query`, and given out by `process`.
+    pub(super) fn named(self, query: Uuid, process: Uuid) -> Self {
+        Self {
+            query: Bytes::copy_from_slice(query.as_bytes()),
+            process: Bytes::copy_from_slice(process.as_bytes()),
+            ..self
+        }
+    }
+
+    /// By what the statement is known while it runs; none if it has run, or cannot be ended.
+    pub(super) fn query(&self) -> Option<Uuid> {
+        Uuid::from_slice(&self.query).ok()
+    }
+
+    /// Whether `process` gave it out.
+    pub(super) fn is_of(&self, process: Uuid) -> bool {
+        self.process == process.as_bytes()[..]
     }
 
     /// What the statement reads and how.
@@ -93,6 +142,10 @@ impl Ticket {
             snapshot: self.commit.map_or(Snapshot::Latest, Snapshot::Commit),
             pins: pinned.into_iter().collect(),
             pins_reads: self.pins_reads,
+            schema: self.schema.clone(),
+            timeout: self.timeout_millis.map(Duration::from_millis),
+            // What writes has run before there is a ticket.
+            read_only: true,
         })
     }
 }
@@ -129,7 +182,7 @@ impl Shared {
         Ok(prepared)
     }
 
-    fn seal_message(
+    pub(super) fn seal_message(
         &self,
         purpose: Purpose,
         message: &impl Message,
@@ -138,7 +191,11 @@ impl Shared {
         self.seal.seal(purpose, &message.encode_to_vec(), lifetime)
     }
 
-    fn open_message<M: Message + Default>(&self, purpose: Purpose, sealed: &Bytes) -> Result<M> {
+    pub(super) fn open_message<M: Message + Default>(
+        &self,
+        purpose: Purpose,
+        sealed: &Bytes,
+    ) -> Result<M> {
         let payload = self.seal.open(purpose, sealed)?;
         // Signed and yet unreadable: another build with the same key.
         M::decode(payload).map_err(|error| {
@@ -165,6 +222,9 @@ mod tests {
             .into_iter()
             .collect(),
             pins_reads: true,
+            schema: "grid/west".to_owned(),
+            timeout: Some(Duration::from_millis(1_500)),
+            read_only: true,
         };
         let ticket = Ticket::new("select 1".into(), Bytes::new(), &session);
         let ticket = Ticket::decode(Bytes::from(ticket.encode_to_vec())).expect("our own bytes");

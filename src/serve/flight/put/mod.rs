@@ -35,6 +35,7 @@ use super::status::status;
 use super::ticket::Prepared;
 use crate::backend::Backend;
 use crate::error::{Code, Error, ErrorKind, Result};
+use crate::model::MergePolicy;
 use crate::wire::grpc;
 
 mod columns;
@@ -109,15 +110,15 @@ impl Put {
             }
             Target::Command(Command::CommandPreparedStatementQuery(query)) => {
                 let result = shared
-                    .bind(&query.prepared_statement_handle, batches, &call)
+                    .bind_handle(&query.prepared_statement_handle, batches, &call)
                     .await?;
                 Ok(Self::Done(answer(&result)))
             }
             Target::Command(Command::CommandPreparedStatementUpdate(update)) => {
-                let prepared = shared
-                    .bound(&update.prepared_statement_handle, batches, &call)
+                let changed = shared
+                    .update_handle(&update.prepared_statement_handle, batches, &call)
                     .await?;
-                Ok(Self::Done(count(shared.update(&prepared, &call).await?)))
+                Ok(Self::Done(count(changed)))
             }
             Target::Command(Command::CommandStatementUpdate(update)) => {
                 let statement = Prepared {
@@ -125,7 +126,9 @@ impl Put {
                     parameters: Bytes::new(),
                     transaction: update.transaction_id.unwrap_or_default(),
                 };
-                Ok(Self::Done(count(shared.update(&statement, &call).await?)))
+                Ok(Self::Done(count(
+                    shared.update(&statement, None, &call).await?,
+                )))
             }
             Target::Command(command) => Err(Error::unsupported(format!(
                 "{} takes no put",
@@ -218,16 +221,38 @@ async fn ingest_put(
         }
     };
     // ADBC's drivers are in a transaction, and do not say so when they ingest.
-    let transaction = ingest
-        .transaction_id
-        .unwrap_or_else(|| shared.transactions.of_connection(call.connection));
-    // The header of a call says more than a SET before it.
-    let merge = call
-        .merge
-        .or_else(|| shared.transactions.merge(&transaction));
+    let named = ingest.transaction_id.unwrap_or_default();
+    let transaction = match shared.transaction_of(&named, call)? {
+        none if none.is_empty() => shared.transactions.of_connection(call.connection),
+        transaction => transaction,
+    };
+    let merge = shared.merge_of(&transaction, call)?;
     let reply = Reply::Count { transaction };
     let put = PointsPut::new(shared, batches, targets, merge, reply);
     Ok(Put::Points(Box::new(put)))
+}
+
+impl Shared {
+    /// What becomes of ingested points whose time is taken, if the call, its transaction or its session says so: the header of a
+    /// call says more than a SET before it.
+    fn merge_of(&self, transaction: &Bytes, call: &CallOptions) -> Result<Option<MergePolicy>> {
+        if call.merge.is_some() {
+            return Ok(call.merge);
+        }
+        let base = self.settings_of(call)?;
+        let options = if transaction.is_empty() {
+            base
+        } else {
+            self.transactions.settings(transaction, base)?
+        };
+        if options.read_only {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                "the transaction was begun READ ONLY: end it, and ingest in another",
+            ));
+        }
+        Ok(Some(options.merge).filter(|merge| *merge != MergePolicy::default()))
+    }
 }
 
 fn check_exists(table: &str, option: TableExistsOption) -> Result<()> {

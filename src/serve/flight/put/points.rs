@@ -258,6 +258,7 @@ impl PointsPut {
         };
         let outcomes = backend.insert(writes, options).await;
         let mut written: Vec<(StreamId, Version)> = Vec::with_capacity(sizes.len());
+        let applied_before = self.applied_points;
         let mut failures = Vec::new();
         for ((stream, points), outcome) in sizes.into_iter().zip(outcomes) {
             match outcome {
@@ -278,7 +279,9 @@ impl PointsPut {
                 .answers
                 .extend(written.chunks(ANSWER_STREAMS).map(versions)),
             Reply::Count { transaction } if !transaction.is_empty() => {
-                self.shared.transactions.pin(transaction, &written)?;
+                let rows = self.applied_points - applied_before;
+                let transactions = &self.shared.transactions;
+                transactions.wrote(transaction, rows, &written)?;
             }
             Reply::Count { .. } => {}
         }
