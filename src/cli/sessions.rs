@@ -80,7 +80,7 @@ impl SessionArgs {
         };
         let shown = path.display();
         let text = std::fs::read_to_string(path)
-            .map_err(|error| exit::from_io(&format!("cannot read {shown}"), error))?;
+            .map_err(|error| exit::from_io(format!("cannot read {shown}"), error))?;
         match ticket_key(text.trim()) {
             Ok(key) => Ok(Some(key)),
             Err(why) => Err(Error::invalid(format!("{shown} holds no key: {why}"))),

@@ -62,6 +62,14 @@ impl CallOptions {
         Ok(options)
     }
 
+    /// The same for work that outlives the call: it does not end with it.
+    pub(super) fn apart(&self) -> Self {
+        Self {
+            stop: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// Does `work` for the call, unless the call has to end before that.
     pub(super) async fn until_stopped<T>(
         &self,

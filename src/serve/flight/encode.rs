@@ -16,7 +16,6 @@ use tonic::Status;
 
 use super::status::status;
 use crate::error::{Error, Result};
-use crate::query::from_datafusion;
 
 /// Aim of a message's size: 64 Ki rows of time and value. Half of what the smallest clients take is left as a margin.
 const MESSAGE_BYTES: usize = 1 << 20;
@@ -101,13 +100,6 @@ where
         .build(messages)
         .map_err(Status::from)
         .boxed()
-}
-
-/// Batches of a running statement.
-pub(super) fn batches(
-    stream: datafusion::execution::SendableRecordBatchStream,
-) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
-    stream.map_err(from_datafusion)
 }
 
 /// A schema as Flight's messages carry it.

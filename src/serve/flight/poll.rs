@@ -24,7 +24,6 @@ use super::call::CallOptions;
 use super::descriptor::Target;
 use super::seal::{Purpose, Seal};
 use super::status::status;
-use super::stop::Stop;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a poll waits for news.
@@ -125,11 +124,8 @@ impl Shared {
         descriptor: FlightDescriptor,
         call: &CallOptions,
     ) -> Result<Polled> {
-        let call = CallOptions {
-            // The deadline of the poll is not the statement's.
-            stop: Arc::new(Stop::default()),
-            ..call.clone()
-        };
+        // The deadline of the poll is not the statement's.
+        let call = call.apart();
         let running = self.queries.begin_named(Some(id), &call.stop)?;
         let (sender, outcome) = watch::channel(None);
         let shared = Arc::clone(self);
