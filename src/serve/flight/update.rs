@@ -95,24 +95,11 @@ impl Shared {
         };
         match error.map_or(seen, Err) {
             Ok(()) => Ok(i64::try_from(written.rows).unwrap_or(i64::MAX)),
-            Err(error) => Err(partial(error, written.rows, call)),
+            Err(error) => {
+                // Its message says it to people, the trailer to programs.
+                call.reply.applied_rows(written.rows);
+                Err(error)
+            }
         }
     }
-}
-
-/// `error`, with how much was applied before it.
-fn partial(error: Error, rows: u64, call: &CallOptions) -> Error {
-    call.reply.applied_rows(rows);
-    if rows == 0 {
-        return error;
-    }
-    let message = format!(
-        "{}; {rows} rows of this statement were applied before, and stay",
-        error.message()
-    );
-    let mut described = Error::new(error.kind(), message);
-    if let Some(code) = error.code() {
-        described = described.with_code(code);
-    }
-    described.with_source(error)
 }

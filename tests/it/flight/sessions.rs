@@ -405,6 +405,9 @@ async fn transactions_of_text_read_one_state() {
         .await
         .expect("begun");
     assert_eq!(count(&mut client).await, 15);
+    let write = "INSERT INTO lab.a VALUES (to_timestamp_nanos(1), 1)";
+    let refused = client.rows(write).await.expect_err("read only");
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
     client.rows("ROLLBACK").await.expect("rolled back");
     assert_eq!(client.warning, None, "nothing was written");
     client.rows("ROLLBACK").await.expect_err("nothing to end");
