@@ -54,6 +54,7 @@ mod rules;
 mod scan;
 mod selection;
 mod session;
+mod split;
 mod statement;
 mod stats;
 mod table;
@@ -65,6 +66,7 @@ pub use pins::Pins;
 pub use plugin::register;
 pub use postgres::MetadataRows;
 pub use session::SessionOptions;
+pub use split::Division;
 pub use statement::Statement;
 pub use write::{Outcome, Written};
 

@@ -101,6 +101,28 @@ impl Statement {
         optimized.map_err(from_datafusion)
     }
 
+    /// The plan as the rules leave it, if it comes out the same at any moment and all parameters are bound; where it is not at
+    /// hand, only if it is worth the rules' time.
+    pub(super) fn lasting_plan(&self, is_worth_it: bool) -> Result<Option<LogicalPlan>> {
+        if self.optimized.is_some() {
+            return Ok(self.optimized.clone());
+        }
+        let bound = self.parameters.fields().is_empty();
+        let lasts = is_worth_it && !shows(&self.plan) && bound;
+        if !lasts || !is_timeless(&self.plan).map_err(from_datafusion)? {
+            return Ok(None);
+        }
+        self.optimized().map(Some)
+    }
+
+    /// The statement with another plan behind the rules.
+    pub(super) fn with_plan(self, optimized: LogicalPlan) -> Self {
+        Self {
+            optimized: Some(optimized),
+            ..self
+        }
+    }
+
     /// What to keep of it.
     pub(super) fn to_keep(&self, wanted: Wanted, meaning: Meaning) -> Planned {
         Planned {
