@@ -1,6 +1,7 @@
 //! `serve`: a store, a gateway over it, and listeners.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -8,6 +9,7 @@ use super::connect::CredentialArgs;
 use super::listen::{self, ListenArgs};
 use super::remote::{Elsewhere, RemoteArgs};
 use super::store::{self, LocationArgs, WriteArgs};
+use super::units::TimeSpan;
 use super::{demo, exit};
 use crate::backend::Backend;
 use crate::backend::observed::Observed;
@@ -34,6 +36,17 @@ pub struct ServeArgs {
     #[arg(hide_env_values = true, value_delimiter = ',', value_parser = key)]
     require_api_key: Vec<String>,
 
+    /// How long a client may stop reading an answer before it is given up, and what its statement holds is free again.
+    ///
+    /// Only the client's time counts, not the statement's.
+    #[arg(long, value_name = "TIME", default_value = "10min", value_parser = above_zero)]
+    idle_timeout: TimeSpan,
+
+    /// After so long without rows of a statement that still computes, its client is sent an empty batch, so that no proxy takes
+    /// the stream for dead.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = above_zero)]
+    keep_alive: TimeSpan,
+
     #[command(flatten)]
     location: LocationArgs,
 
@@ -49,6 +62,14 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     store: WriteArgs,
+}
+
+/// A span of time that passes.
+fn above_zero(text: &str) -> Result<TimeSpan, String> {
+    match text.parse()? {
+        TimeSpan(Duration::ZERO) => Err("it takes more than no time".to_owned()),
+        span => Ok(span),
+    }
 }
 
 /// A key that can be told from none.
@@ -131,6 +152,8 @@ async fn serve_backend(
     }
     let settings = ServeSettings {
         api_keys: args.require_api_key.clone(),
+        idle_max: args.idle_timeout.0,
+        keep_alive: args.keep_alive.0,
         ..ServeSettings::default()
     };
     serve_until_signal(listeners, gateway, settings, signals).await

@@ -109,6 +109,11 @@ pub struct ServeSettings {
     pub btrdb: BtrdbSettings,
     /// Largest message that a client may send.
     pub message_bytes_max: usize,
+    /// After so long without rows of a statement that still computes, its reader is sent an empty batch: proxies cut streams on
+    /// which nothing moves, and the strictest allow ten seconds.
+    pub keep_alive: Duration,
+    /// How long a reader may pause before its answer, and what the statement behind it holds, is dropped.
+    pub idle_max: Duration,
     /// How long calls in flight may take once shutdown began.
     pub drain: Duration,
     /// Tells the time of day, for the expiry of tickets.
@@ -134,6 +139,8 @@ impl Default for ServeSettings {
             api_keys: Vec::new(),
             btrdb: BtrdbSettings::default(),
             message_bytes_max: 128 << 20,
+            keep_alive: Duration::from_secs(5),
+            idle_max: Duration::from_secs(10 * 60),
             drain: Duration::from_secs(10),
             clock,
         }
@@ -152,6 +159,8 @@ impl fmt::Debug for ServeSettings {
             .field("api_keys", &self.api_keys.len())
             .field("btrdb", &self.btrdb)
             .field("message_bytes_max", &self.message_bytes_max)
+            .field("keep_alive", &self.keep_alive)
+            .field("idle_max", &self.idle_max)
             .field("drain", &self.drain)
             .finish_non_exhaustive()
     }

@@ -24,6 +24,9 @@ use tonic::transport::{Channel, Endpoint};
 use crate::subject;
 
 mod browse;
+mod encoding;
+mod endpoints;
+mod pausing;
 mod puts;
 mod reads;
 mod statements;

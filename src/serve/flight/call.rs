@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 
+use super::compression::Compression;
 use crate::error::{Error, Result};
 use crate::model::MergePolicy;
 use crate::query::SessionOptions;
@@ -21,6 +22,15 @@ const SETTINGS: [(&str, &str); 2] = [
 /// Whether a put creates the stream that its path names.
 const CREATE: &str = "x-btrdb-create";
 
+/// How the bodies of an answer are compressed.
+const COMPRESSION: &str = "x-btrdb-compression";
+
+/// Into how many endpoints a FlightInfo may divide an answer.
+const ENDPOINTS: &str = "x-btrdb-endpoints";
+
+/// More connections than that would not be faster on any machine.
+const ENDPOINTS_MAX: usize = 64;
+
 /// What one call asks for beside its message.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CallOptions {
@@ -29,6 +39,10 @@ pub(super) struct CallOptions {
     pub(super) merge: Option<MergePolicy>,
     /// Whether streams that do not exist are created; none is the default of the operation.
     pub(super) create: Option<bool>,
+    /// How the bodies of the answer are compressed, if the call says so.
+    pub(super) compression: Option<Compression>,
+    /// Into how many endpoints the answer may be divided; none is one, because several clients read only the first.
+    pub(super) endpoints: Option<usize>,
     /// The client's end of the connection; a Unix socket has none.
     pub(super) connection: Option<SocketAddr>,
 }
@@ -67,9 +81,18 @@ impl CallOptions {
             self.create = Some(parse_bool(name, value)?);
             return Ok(());
         }
+        if name == COMPRESSION {
+            self.compression = Some(Compression::parse(value)?);
+            return Ok(());
+        }
+        if name == ENDPOINTS {
+            self.endpoints = Some(parse_count(name, value, ENDPOINTS_MAX)?);
+            return Ok(());
+        }
         let Some((_, setting)) = SETTINGS.iter().find(|(header, _)| *header == name) else {
             return Err(Error::invalid(format!(
-                "header {name} is unknown: headers are x-btrdb-pushdown, x-btrdb-merge, x-btrdb-create"
+                "header {name} is unknown: headers are x-btrdb-pushdown, x-btrdb-merge, x-btrdb-create, \
+                 {COMPRESSION}, {ENDPOINTS}"
             )));
         };
         // Tried on a scratch session, so that a bad value is refused whatever the call is.
@@ -104,6 +127,15 @@ fn parse_bool(name: &str, value: &str) -> Result<bool> {
     }
 }
 
+fn parse_count(name: &str, value: &str, max: usize) -> Result<usize> {
+    match value.parse() {
+        Ok(count) if (1..=max).contains(&count) => Ok(count),
+        _ => Err(Error::invalid(format!(
+            "header {name} is \"{value}\": it takes a number from 1 to {max}"
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,10 +153,14 @@ mod tests {
         let options = parse(&[
             ("x-btrdb-create", "False"),
             ("x-btrdb-merge", "replace"),
+            ("x-btrdb-compression", "LZ4"),
+            ("x-btrdb-endpoints", "8"),
             ("user-agent", "test"),
         ])
         .expect("valid");
         assert_eq!(options.create, Some(false));
+        assert_eq!(options.compression, Some(Compression::Lz4));
+        assert_eq!(options.endpoints, Some(8));
         assert_eq!(options.merge, Some(MergePolicy::Replace));
         let mut session = SessionOptions::default();
         options.apply(&mut session).expect("valid");
@@ -137,6 +173,9 @@ mod tests {
             ("x-btrdb-create", "maybe"),
             ("x-btrdb-merge", "sometimes"),
             ("x-btrdb-pushdwn", "false"),
+            ("x-btrdb-compression", "gzip"),
+            ("x-btrdb-endpoints", "0"),
+            ("x-btrdb-endpoints", "many"),
         ] {
             let error = parse(&[(name, value)]).expect_err("must be refused");
             assert!(

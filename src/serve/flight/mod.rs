@@ -29,9 +29,13 @@ use crate::serve::ServeSettings;
 
 mod action;
 mod call;
+mod compression;
 mod descriptor;
 mod encode;
+mod endpoints;
 mod flights;
+mod idle;
+mod keep_alive;
 mod metadata;
 mod parameters;
 mod prepared;

@@ -227,11 +227,12 @@ impl Shared {
     async fn get(&self, ticket: &Bytes, call: &CallOptions) -> Result<DataStream> {
         match Target::parse_bytes(ticket, "ticket")? {
             Target::Command(Command::TicketStatementQuery(ticket)) => {
-                self.redeem(&ticket.statement_handle).await
+                self.redeem(&ticket.statement_handle, call).await
             }
             Target::Command(command) if is_metadata(&command) => {
                 let batch = self.metadata(command).await?;
-                Ok(encode(batch.schema(), stream::iter([Ok(batch)])))
+                let delivery = self.delivery(call.compression);
+                encode(batch.schema(), stream::iter([Ok(batch)]), delivery)
             }
             Target::Sql(sql) => self.run_text(&sql, call).await,
             Target::Command(command) => Err(unserved(&command)),

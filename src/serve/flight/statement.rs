@@ -13,7 +13,7 @@ use prost::Message;
 use super::Shared;
 use super::call::CallOptions;
 use super::descriptor::StreamPath;
-use super::encode::{DataStream, batches, encode, schema_bytes};
+use super::encode::{DataStream, Delivery, batches, encode, schema_bytes};
 use super::parameters::unpack;
 use super::ticket::{Prepared, Ticket};
 use crate::error::{Code, Error, Result};
@@ -89,11 +89,14 @@ impl Shared {
             return self.info(&no_rows(), &ticket, descriptor, None);
         }
         let schema = statement.schema();
-        let mut ticket = Ticket::new(prepared.sql, prepared.parameters, &session);
+        let mut ticket =
+            Ticket::new(prepared.sql, prepared.parameters, &session).compressed(call.compression);
         if session.pins_reads {
             ticket.transaction = prepared.transaction;
         }
-        self.info(&schema, &ticket, descriptor, Some(statement))
+        let division = statement.split(call.endpoints.unwrap_or(1)).await?;
+        let info = self.info(&schema, &ticket, descriptor, Some(statement))?;
+        Ok(self.divided(info, &ticket, &division))
     }
 
     /// The schema that a statement would deliver.
@@ -112,10 +115,11 @@ impl Shared {
     }
 
     /// Runs what a ticket carries.
-    pub(super) async fn redeem(&self, sealed: &Bytes) -> Result<DataStream> {
+    pub(super) async fn redeem(&self, sealed: &Bytes, call: &CallOptions) -> Result<DataStream> {
         let ticket = self.open_ticket(sealed)?;
+        let delivery = self.delivery(call.compression.or(ticket.compression()?));
         if ticket.sql.is_empty() {
-            return Ok(encode(no_rows(), stream::empty()));
+            return encode(no_rows(), stream::empty(), delivery);
         }
         let statement = match self.recent.take(sealed) {
             Some(statement) => statement,
@@ -128,7 +132,11 @@ impl Shared {
                 self.plan(&ticket.sql, &ticket.parameters, &session).await?
             }
         };
-        run(&statement).await
+        let statement = match ticket.span() {
+            Some(span) => statement.within(span)?,
+            None => statement,
+        };
+        run(&statement, delivery).await
     }
 
     /// Runs SQL text that came in the place of a ticket.
@@ -136,7 +144,7 @@ impl Shared {
         let session = self.session(&[], call).await?;
         let statement = self.plan(sql, &Bytes::new(), &session).await?;
         self.set(&statement, &[])?;
-        run(&statement).await
+        run(&statement, self.delivery(call.compression)).await
     }
 
     /// Runs a statement for its effect; answers how many rows it changed.
@@ -207,7 +215,16 @@ pub(super) fn statement_ticket(sealed: Bytes) -> Bytes {
     command.as_any().encode_to_vec().into()
 }
 
-/// A FlightInfo with one endpoint, on the connection that asked.
+/// An endpoint on the connection that asked.
+pub(super) fn endpoint(ticket: Bytes, expiry: Option<i64>) -> FlightEndpoint {
+    let mut endpoint = FlightEndpoint::new().with_ticket(arrow_flight::Ticket { ticket });
+    if let Some(expiry) = expiry {
+        endpoint.expiration_time.get_or_insert_default().seconds = expiry;
+    }
+    endpoint
+}
+
+/// A FlightInfo with one endpoint.
 ///
 /// One, because several clients (Grafana, Superset) read only the first.
 pub(super) fn flight_info(
@@ -216,13 +233,9 @@ pub(super) fn flight_info(
     expiry: Option<i64>,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo> {
-    let mut endpoint = FlightEndpoint::new().with_ticket(arrow_flight::Ticket { ticket });
-    if let Some(expiry) = expiry {
-        endpoint.expiration_time.get_or_insert_default().seconds = expiry;
-    }
     let mut info = FlightInfo::new()
         .with_descriptor(descriptor)
-        .with_endpoint(endpoint)
+        .with_endpoint(endpoint(ticket, expiry))
         .with_total_records(-1)
         .with_total_bytes(-1)
         .with_ordered(true);
@@ -246,8 +259,8 @@ async fn bind(statement: Statement, values: &[ScalarValue]) -> Result<Statement>
     statement.bind(values).await
 }
 
-async fn run(statement: &Statement) -> Result<DataStream> {
+async fn run(statement: &Statement, delivery: Delivery) -> Result<DataStream> {
     let schema = statement.schema();
     let stream = statement.execute().await?;
-    Ok(encode(schema, batches(stream)))
+    encode(schema, batches(stream), delivery)
 }

@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::call::CallOptions;
+use super::compression::Compression;
 use super::seal::Purpose;
 use crate::error::{Error, Result};
-use crate::model::{MergePolicy, Snapshot, StreamId, Version};
+use crate::model::{MergePolicy, Snapshot, StreamId, TimeRange, Version};
 use crate::query::SessionOptions;
 
 const PIN_BYTES: usize = 16 + 8;
@@ -52,6 +53,21 @@ pub(super) struct Ticket {
     /// The transaction whose pins these are, as far as it had any; empty is none.
     #[prost(bytes = "bytes", tag = "8")]
     pub(super) transaction: Bytes,
+    /// How bodies are compressed, unless the call that redeems it says otherwise; empty is nothing said.
+    #[prost(string, tag = "16")]
+    compression: String,
+    /// Of an answer in several endpoints, the part that this one delivers; none is all of it.
+    #[prost(message, optional, tag = "17")]
+    span: Option<Span>,
+}
+
+/// A half-open span of time, in nanoseconds since 1970 UTC.
+#[derive(Clone, PartialEq, Message)]
+struct Span {
+    #[prost(sfixed64, tag = "1")]
+    start: i64,
+    #[prost(sfixed64, tag = "2")]
+    end: i64,
 }
 
 impl Ticket {
@@ -75,6 +91,42 @@ impl Ticket {
             pins: pins.freeze(),
             pins_reads: session.pins_reads,
             transaction: Bytes::new(),
+            compression: String::new(),
+            span: None,
+        }
+    }
+
+    /// For the part of the answer in `span`.
+    pub(super) fn within(self, span: TimeRange) -> Self {
+        let span = Span {
+            start: span.start,
+            end: span.end,
+        };
+        Self {
+            span: Some(span),
+            ..self
+        }
+    }
+
+    /// The part of the answer that it is for; none is all of it.
+    pub(super) fn span(&self) -> Option<TimeRange> {
+        let span = self.span.as_ref()?;
+        Some(TimeRange::new(span.start, span.end))
+    }
+
+    /// Delivered with bodies as `compression` says.
+    pub(super) fn compressed(self, compression: Option<Compression>) -> Self {
+        Self {
+            compression: compression.map_or_else(String::new, |as_said| as_said.as_str().into()),
+            ..self
+        }
+    }
+
+    /// How bodies are compressed, if that was said.
+    pub(super) fn compression(&self) -> Result<Option<Compression>> {
+        match self.compression.as_str() {
+            "" => Ok(None),
+            name => Compression::parse(name).map(Some),
         }
     }
 
@@ -167,7 +219,16 @@ mod tests {
             pins_reads: true,
         };
         let ticket = Ticket::new("select 1".into(), Bytes::new(), &session);
+        assert_eq!(
+            (ticket.span(), ticket.compression().expect("none")),
+            (None, None)
+        );
+        let span = TimeRange::new(i64::MIN, 17);
+        let ticket = ticket.within(span).compressed(Some(Compression::Zstd));
         let ticket = Ticket::decode(Bytes::from(ticket.encode_to_vec())).expect("our own bytes");
         assert_eq!(ticket.session().expect("our own session"), session);
+        assert_eq!(ticket.span(), Some(span));
+        let compression = ticket.compression().expect("our own name");
+        assert_eq!(compression, Some(Compression::Zstd));
     }
 }
