@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+from concurrent.futures import ThreadPoolExecutor
 
 import adbc_driver_flightsql
 import adbc_driver_manager
@@ -58,7 +59,7 @@ STATEMENTS = [
     "SELECT unit, name, count(*) FROM points WHERE collection = '{collection}' GROUP BY unit, name",
     "SELECT * FROM windows('{collection}/a', INTERVAL '2 seconds')",
     "SELECT * FROM aligned_windows('{collection}/a', 31)",
-    "SELECT * FROM multi_values('{collection}/a', '{collection}/a')",
+    "SELECT * FROM multi_values('{collection}/a')",
     "SELECT * FROM sampled_values(INTERVAL '1 second', '{collection}/a')",
     "SELECT * FROM nearest('{collection}/a', '1970-01-01T00:00:05Z')",
     "SELECT * FROM changes('{collection}/a', 0, 0)",
@@ -80,14 +81,13 @@ def test_what_is_declared_is_delivered(adbc, cursor, stream, collection, sql):
     delivered = cursor.fetch_arrow_table()
     assert delivered.num_rows > 0
     delivered.validate(full=True)
-    for column in delivered.schema:
-        if not column.nullable:
-            assert delivered[column.name].null_count == 0, column
+    for field, column in zip(delivered.schema, delivered.columns):
+        assert field.nullable or column.null_count == 0, field
     # Without execution: of a prepared statement, which is asked nothing more, and of a plain one.
     assert cursor.adbc_execute_schema(sql).remove_metadata() == delivered.schema.remove_metadata()
     with adbc_driver_manager.AdbcStatement(adbc.adbc_connection) as statement:
         statement.set_sql_query(sql)
-        plain = pa.Schema._import_from_c(statement.execute_schema().address)
+        plain = pa.schema(statement.execute_schema())
     assert plain.remove_metadata() == delivered.schema.remove_metadata()
 
 
@@ -99,7 +99,7 @@ def test_a_schema_comes_without_execution(wire, stream):
             assert cursor.adbc_execute_schema(sql) == POINTS
         with adbc_driver_manager.AdbcStatement(connection.adbc_connection) as statement:
             statement.set_sql_query(sql)
-            assert pa.Schema._import_from_c(statement.execute_schema().address) == POINTS
+            assert pa.schema(statement.execute_schema()) == POINTS
         assert len(wire.of("GetSchema")) == 1, "a statement that was prepared knows its schema"
         assert not wire.of("GetFlightInfo")[before:] and len(wire.of("DoGet")) == before
 
@@ -223,3 +223,36 @@ def test_times_compare_as_instants(adbc, stream):
     with adbc.cursor() as cursor:
         cursor.execute(f"SELECT time FROM {stream} LIMIT 1")
         assert cursor.fetch_arrow_table().schema.field("time").type == UTC
+
+
+def test_a_statement_may_end_with_semicolons(cursor):
+    for sql in ("SELECT 1;", "SELECT 1;;", "SELECT 1; \n", "SELECT 1; -- done"):
+        cursor.execute(sql)
+        assert cursor.fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("size", ["1", "50"])
+def test_results_arrive_whole_whatever_the_driver_reads_ahead(adbc, flight, collection, size):
+    count = 300_000
+    put(flight, [collection, "a"], points(range(count), [1.0] * count))
+    with adbc.cursor(adbc_stmt_kwargs={adbc_driver_flightsql.StatementOptions.QUEUE_SIZE.value: size}) as cursor:
+        cursor.execute(f'SELECT time FROM "{collection}".a')
+        assert cursor.fetch_arrow_table().num_rows == count
+
+
+def test_connections_are_used_by_threads_side_by_side(server, stream):
+    def count(_):
+        with connect(server) as connection:
+            return [one(connection, f"SELECT count(*) FROM {stream} WHERE value < {limit}") for limit in range(10)]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(count, range(16))) == [list(range(10))] * 16
+
+
+def test_a_result_is_read_after_its_cursor_went_on_to_others(adbc, stream):
+    """What was fetched belongs to the client."""
+    with adbc.cursor() as cursor:
+        cursor.execute(f"SELECT value FROM {stream} ORDER BY time")
+        table = cursor.fetch_arrow_table()
+        cursor.execute("SELECT 1")
+    assert table["value"].to_pylist() == [float(value) for value in range(10)]

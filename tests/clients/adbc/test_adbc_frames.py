@@ -1,5 +1,6 @@
 """Results in pandas, polars and DuckDB: the same types and values as Arrow has."""
 
+import adbc_driver_flightsql
 import duckdb
 import numpy as np
 import pandas as pd
@@ -152,10 +153,19 @@ def test_pandas_reads_with_types_of_arrow(adbc, everything, arrow):
     assert frame["value"].to_list() == VALUES
 
 
-def test_pandas_reads_a_table(adbc, collection, table):
-    frame = pd.read_sql_table("a", adbc, schema=collection)
+@pytest.fixture
+def at_home(server, collection):
+    """A connection whose session is in the collection: pandas reads tables by their names alone."""
+    cookies = {adbc_driver_flightsql.DatabaseOptions.WITH_COOKIE_MIDDLEWARE.value: "true"}
+    with connect(server, db_kwargs=cookies, autocommit=True) as connection:
+        connection.adbc_current_db_schema = collection
+        yield connection
+
+
+def test_pandas_reads_a_table(adbc, at_home, collection, table):
+    frame = pd.read_sql_table("a", at_home)
     assert frame["time"].astype("int64").to_list() == TIMES
-    frame = pd.read_sql_table("a", adbc, schema=collection, columns=["value"], index_col="time")
+    frame = pd.read_sql_table("a", at_home, columns=["value"], index_col="time")
     assert frame.index.name == "time" and list(frame.columns) == ["value"]
     streams = pd.read_sql_table("streams", adbc)
     assert collection in set(streams["collection"])
@@ -175,7 +185,7 @@ def test_pandas_writes_points(server, collection, autocommit):
             frame.to_sql("new", connection, schema=collection, index=False)
         frame["time"] += pd.Timedelta(1, "s")
         assert frame.to_sql("new", connection, schema=collection, index=False, if_exists="append") == 3
-        assert len(pd.read_sql_table("new", connection, schema=collection)) == 6
+        assert len(pd.read_sql(f'SELECT * FROM "{collection}".new', connection)) == 6
 
 
 def test_duckdb_takes_results_as_they_are(arrow):
