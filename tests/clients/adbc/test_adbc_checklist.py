@@ -41,6 +41,7 @@ NEEDS = {
             "the_columns",
             "an_empty_result",
             "results_arrive",
+            "compressed_bodies",
             "several_cursors",
             "a_cursor_is_used",
             "a_result_is_read",
@@ -49,7 +50,7 @@ NEEDS = {
             "a_statement_that_answers_nothing",
             "several_statements",
         ],
-        "test_adbc_partitions.py": ["an_empty_result", "one_endpoint"],
+        "test_adbc_partitions.py": ["an_empty_result", "one_endpoint", "several_endpoints", "what_cannot"],
     },
     "the schema of a stream is the declared one": {
         "test_adbc_executing.py": ["what_is_declared"],

@@ -256,3 +256,17 @@ def test_a_result_is_read_after_its_cursor_went_on_to_others(adbc, stream):
         table = cursor.fetch_arrow_table()
         cursor.execute("SELECT 1")
     assert table["value"].to_pylist() == [float(value) for value in range(10)]
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_compressed_bodies_are_read(wire, flight, collection, codec):
+    count = 200_000
+    table = points(range(count), [float(number % 10) for number in range(count)])
+    put(flight, [collection, "a"], table)
+    sizes = {}
+    for headers in ({}, {"adbc.flight.sql.rpc.call_header.x-btrdb-compression": codec}):
+        with connect(wire, autocommit=True) as connection, connection.cursor(adbc_stmt_kwargs=headers) as cursor:
+            cursor.execute(f'SELECT time, value FROM "{collection}".a')
+            assert cursor.fetch_arrow_table().combine_chunks() == table.combine_chunks()
+        sizes[len(headers)] = sum(map(len, wire.of("DoGet")[-1].answers))
+    assert sizes[1] < sizes[0] / 2

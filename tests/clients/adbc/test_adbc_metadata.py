@@ -70,12 +70,10 @@ def test_columns_are_told_as_xdbc_tells_them(adbc, names):
     for column, type_name in ((time, "TIMESTAMP WITH TIME ZONE"), (value, "DOUBLE")):
         assert column["xdbc_type_name"] == type_name
         assert column["xdbc_is_autoincrement"] is False
-        assert column["xdbc_nullable"] == 0 and column["xdbc_is_nullable"] == "NO"
         assert column["xdbc_scope_catalog"] == "btrdb"
         assert column["xdbc_scope_schema"] == plain
         assert column["xdbc_scope_table"] == "s_1"
     streams = {column["column_name"]: column for column in objects(adbc)["public"]["streams"]["table_columns"]}
-    assert streams["earliest"]["xdbc_is_nullable"] == "YES"
     assert {streams[name]["xdbc_type_name"] for name in ("uuid", "collection", "unit")} == {"VARCHAR"}
     assert streams["point_count"]["xdbc_type_name"] == "BIGINT"
     assert all(column["xdbc_scope_table"] == "streams" for column in streams.values())

@@ -120,3 +120,44 @@ def test_one_endpoint_is_what_clients_get_that_ask_for_nothing(flight, cursor, s
     """Several read only the first."""
     partitions, _ = cursor.adbc_execute_partitions(f"SELECT value FROM {stream}")
     assert len(partitions) == 1
+
+
+SEVERAL = {"adbc.flight.sql.rpc.call_header.x-btrdb-endpoints": "4"}
+
+
+@pytest.fixture
+def long(flight, collection):
+    """The table of a stream that is worth dividing."""
+    count = 200_000
+    put(flight, [collection, "long"], points(range(count), [float(number) for number in range(count)]))
+    return f'"{collection}".long'
+
+
+@pytest.mark.parametrize("order", ["ASC", "DESC"])
+def test_several_endpoints_are_the_result_in_order(adbc, cursor, long, order):
+    sql = f"SELECT time, value FROM {long} WHERE value > 100 ORDER BY time {order}"
+    cursor.execute(sql)
+    expected = cursor.fetch_arrow_table().combine_chunks()
+    with adbc.cursor(adbc_stmt_kwargs=SEVERAL) as divided:
+        partitions, schema = divided.adbc_execute_partitions(sql)
+        assert schema == expected.schema and 2 <= len(partitions) <= 4
+        parts = [read(adbc, [partition]) for partition in partitions]
+        assert sum(part.num_rows > 0 for part in parts) >= 2, "the work is divided, and not only the list"
+        assert pa.concat_tables(parts).combine_chunks() == expected
+        # The driver reads them side by side, and hands them on one after the other.
+        divided.execute(sql)
+        assert divided.fetch_arrow_table().combine_chunks() == expected
+
+
+def test_what_cannot_be_divided_has_one_endpoint(adbc, long):
+    with adbc.cursor(adbc_stmt_kwargs=SEVERAL) as divided:
+        for sql in (f"SELECT count(*), median(value) FROM {long}", "SELECT 1"):
+            partitions, _ = divided.adbc_execute_partitions(sql)
+            assert len(partitions) == 1
+
+
+def test_several_endpoints_read_one_snapshot(flight, adbc, long, collection):
+    with adbc.cursor(adbc_stmt_kwargs=SEVERAL) as divided:
+        partitions, _ = divided.adbc_execute_partitions(f"SELECT time, value FROM {long}")
+        put(flight, [collection, "long"], points([5], [-1.0]))
+        assert read(adbc, partitions).num_rows == 200_000

@@ -39,6 +39,11 @@ def test_an_insert_is_done_when_execute_returns(server, empty):
             assert one(connection, f"SELECT count(*) FROM {empty}") == count
 
 
+def test_an_insert_answers_how_many_rows(cursor, empty):
+    cursor.execute(f"INSERT INTO {empty} VALUES (to_timestamp_nanos(1), 1), (to_timestamp_nanos(2), 2)")
+    assert cursor.fetchall() == [(2,)]
+
+
 def test_executing_again_inserts_again(adbc, cursor, empty):
     sql = f"INSERT INTO {empty} VALUES (to_timestamp_nanos(1), 1)"
     for times in (1, 2, 3):
