@@ -129,7 +129,6 @@ NEEDS = {
         "test_adbc_cancelling.py": [
             "a_result_is_cancelled",
             "a_statement_that",
-            "a_connection_cancels",
             "closing_",
             "executing_the_next",
             "a_cancelled_result",
