@@ -47,7 +47,20 @@ TWELVE = [1, 2.5, "three", None, 5, None, "seven", 8.125, True, 10, "eleven", -1
 
 @pytest.mark.parametrize("mark", ["?", "$"])
 def test_twelve_parameters_keep_their_order_nulls_included(adbc, mark):
-    types = ["BIGINT", "DOUBLE", "VARCHAR", "VARCHAR", "BIGINT", "DOUBLE", "VARCHAR", "DOUBLE", "BOOLEAN", "BIGINT", "VARCHAR", "BIGINT"]
+    types = [
+        "BIGINT",
+        "DOUBLE",
+        "VARCHAR",
+        "VARCHAR",
+        "BIGINT",
+        "DOUBLE",
+        "VARCHAR",
+        "DOUBLE",
+        "BOOLEAN",
+        "BIGINT",
+        "VARCHAR",
+        "BIGINT",
+    ]
     marks = ["?" if mark == "?" else f"${ordinal}" for ordinal in range(1, 13)]
     columns = ", ".join(f"CAST({one} AS {kind}) AS c{number}" for number, (one, kind) in enumerate(zip(marks, types)))
     assert ask(adbc, f"SELECT {columns}", TWELVE) == [tuple(TWELVE)]
@@ -86,7 +99,10 @@ def test_names_of_columns_do_not_matter(cursor):
     ids=lambda column: str(column.type),
 )
 def test_a_value_is_compared_as_its_column_is(cursor, stream, column):
-    for sql in (f"SELECT value FROM {stream} WHERE value = ?", f"SELECT value FROM {stream} WHERE value >= ? ORDER BY time LIMIT 1"):
+    for sql in (
+        f"SELECT value FROM {stream} WHERE value = ?",
+        f"SELECT value FROM {stream} WHERE value >= ? ORDER BY time LIMIT 1",
+    ):
         cursor.execute(sql, pa.record_batch([column], names=["0"]))
         assert cursor.fetchall() == [(3.0,)]
 
@@ -109,7 +125,11 @@ def test_times_are_instants_in_every_unit_and_zone(cursor, stream, when):
 
 def test_nulls_are_bound_as_nulls(cursor, stream):
     sql = f"SELECT count(*) FROM {stream} WHERE value > coalesce(?, 6.5)"
-    for row in ((None,), pa.record_batch([pa.nulls(1)], names=["0"]), pa.record_batch([pa.array([None], pa.float64())], names=["0"])):
+    for row in (
+        (None,),
+        pa.record_batch([pa.nulls(1)], names=["0"]),
+        pa.record_batch([pa.array([None], pa.float64())], names=["0"]),
+    ):
         cursor.execute(sql, row)
         assert cursor.fetchall() == [(3,)]
 

@@ -5,6 +5,7 @@ import time
 
 import adbc_driver_flightsql
 import numpy as np
+import pyarrow.flight as fl
 import pytest
 from adbc_driver_flightsql.dbapi import Error, OperationalError
 from adbc_driver_manager import AdbcStatusCode
@@ -24,8 +25,6 @@ NO_ROWS = 'SELECT sum(sqrt(a.value * b.value)) AS total FROM "work".a a CROSS JO
 def server(tmp_path_factory):
     """One of its own: its processors are watched."""
     server = Server(tmp_path_factory.mktemp("cancelling"), "--data", "memory:")
-    import pyarrow.flight as fl
-
     with fl.connect(server.uri) as client:
         put(client, ["work", "a"], points(np.arange(POINTS_COUNT), np.arange(POINTS_COUNT, dtype=float)))
     yield server
@@ -174,7 +173,10 @@ def test_a_long_result_is_cut_by_its_deadline_too(server):
             assert raised.value.status_code == AdbcStatusCode.TIMEOUT
 
 
-COPY = 'INSERT INTO "work".b SELECT a.time, a.value FROM "work".a a CROSS JOIN "work".a b CROSS JOIN "work".a c WHERE sqrt(b.value + c.value) < 0'
+COPY = """
+    INSERT INTO "work".b
+    SELECT a.time, a.value FROM "work".a a CROSS JOIN "work".a b CROSS JOIN "work".a c WHERE sqrt(b.value + c.value) < 0
+"""
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """What the ADBC driver needs of a server, and the tests that show it.
 
-Each line of `NEEDS` names one need and where it is tested: all tests of a file, or some of its tests by the start of their names. The
-test below holds the table to the files, so that no need is without a test, no name is stale, and no test is forgotten.
+Each line of `NEEDS` names one need and where it is tested: all tests of a file, or some of its tests by the start of their
+names. The test below holds the table to the files, so that no need is without a test, no name is stale, and no test is
+forgotten.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ FOLDER = Path(__file__).parent
 
 NEEDS = {
     # Connecting
-    "a handshake takes user and password and answers a bearer token in a header; no later answer replaces it by a different one": {
+    "a handshake takes user and password and answers a bearer token; no later answer replaces it by a different one": {
         "test_adbc_connecting.py": [
             "a_password_is_exchanged",
             "no_later_answer",
@@ -29,7 +30,15 @@ NEEDS = {
         "test_adbc_connecting.py": ["addresses_", "nobody_at_an_address"],
     },
     "headers in lower case, verification that is skipped, names and authorities that are overridden": {
-        "test_adbc_connecting.py": ["headers_", "a_header_", "a_misspelt_header", "verification_", "the_name_in", "the_authority_", "an_unknown_authority"],
+        "test_adbc_connecting.py": [
+            "headers_",
+            "a_header_",
+            "a_misspelt_header",
+            "verification_",
+            "the_name_in",
+            "the_authority_",
+            "an_unknown_authority",
+        ],
     },
     "client certificates and tokens of authorization services are no credentials, and say so": {
         "test_adbc_connecting.py": ["a_client_certificate", "a_token_of_an_authorization_service"],
@@ -148,7 +157,17 @@ NEEDS = {
     },
     # Browsing
     "objects are listed at every depth without a catalog, in the exact schemas": {
-        "test_adbc_metadata.py": ["catalogs", "schemas", "tables", "columns", "patterns_", "types_", "a_catalog_that", "streams_that", "what_browsing"],
+        "test_adbc_metadata.py": [
+            "catalogs",
+            "schemas",
+            "tables",
+            "columns",
+            "patterns_",
+            "types_",
+            "a_catalog_that",
+            "streams_that",
+            "what_browsing",
+        ],
     },
     "the schema of a table is found by its name as a pattern, in the first batch": {
         "test_adbc_metadata.py": ["the_schema_", "a_table_that"],

@@ -106,8 +106,8 @@ def test_a_schema_comes_without_execution(wire, stream):
 
 def test_types_are_ones_that_every_client_knows(cursor):
     cursor.execute(
-        "SELECT CAST('a' AS VARCHAR) AS text, arrow_cast('a', 'Utf8View') AS view, arrow_cast('a', 'Dictionary(Int32, Utf8)') AS word,"
-        " arrow_cast('a', 'BinaryView') AS bytes"
+        "SELECT CAST('a' AS VARCHAR) AS text, arrow_cast('a', 'Utf8View') AS view,"
+        " arrow_cast('a', 'Dictionary(Int32, Utf8)') AS word, arrow_cast('a', 'BinaryView') AS bytes"
     )
     schema = cursor.fetch_arrow_table().schema
     assert schema.types == [pa.string(), pa.string(), pa.string(), pa.binary()]

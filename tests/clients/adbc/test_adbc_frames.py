@@ -19,7 +19,9 @@ VALUES = [-0.0, 5e-324, 1.7976931348623157e308, 0.1, -1 / 3]
 def table(flight, cursor, collection):
     """A stream of difficult points, which has annotations."""
     put(flight, [collection, "a"], points(TIMES, VALUES))
-    cursor.execute(f"UPDATE streams SET unit = 'V', annotations = MAP {{'site': 'north', 'note': 'ünï'}} WHERE collection = '{collection}'")
+    cursor.execute(
+        f"UPDATE streams SET unit = 'V', annotations = MAP {{'site': 'north', 'note': 'ünï'}} WHERE collection = '{collection}'"
+    )
     return f'"{collection}".a'
 
 
@@ -27,8 +29,9 @@ def table(flight, cursor, collection):
 def everything(table, collection):
     """A statement with a column of every type that our tables have, and nulls in some."""
     return f"""
-        SELECT p.time, p.value, CASE WHEN p.value > 0 THEN p.value END AS maybe, s.uuid, s.name, s.unit, s.version, s.point_count, s.tags,
-               s.annotations, s.earliest, CASE WHEN p.value > 0 THEN s.latest END AS late, s.version > 10 AS changed, CAST(NULL AS VARCHAR) AS nothing
+        SELECT p.time, p.value, CASE WHEN p.value > 0 THEN p.value END AS maybe, s.uuid, s.name, s.unit, s.version,
+               s.point_count, s.tags, s.annotations, s.earliest, CASE WHEN p.value > 0 THEN s.latest END AS late,
+               s.version > 10 AS changed, CAST(NULL AS VARCHAR) AS nothing
         FROM points p JOIN streams s ON p.uuid = s.uuid WHERE s.collection = '{collection}' ORDER BY p.time
     """
 
@@ -126,7 +129,9 @@ def test_polars_gets_the_schema_of_nothing(adbc, table):
 
 
 def test_polars_writes_points(adbc, collection, table):
-    frame = pl.DataFrame({"time": [1, 2, 3], "value": [1.0, 2.0, -0.0]}).with_columns(pl.col("time").cast(pl.Datetime("ns", "UTC")))
+    frame = pl.DataFrame({"time": [1, 2, 3], "value": [1.0, 2.0, -0.0]}).with_columns(
+        pl.col("time").cast(pl.Datetime("ns", "UTC"))
+    )
     assert frame.write_database(f'"{collection}".b', adbc, engine="adbc", if_table_exists="append") in (3, -1)
     assert bits([value for (value,) in ask(adbc, f'SELECT value FROM "{collection}".b ORDER BY time')]) == bits([1.0, 2.0, -0.0])
 
@@ -222,14 +227,21 @@ def test_what_duckdb_and_polars_compute_is_what_sql_answers_here(adbc, flight, c
     random = np.random.default_rng(3)
     count = 10_000
     put(flight, [collection, "big"], points(np.sort(random.integers(0, 10**13, count)), random.normal(size=count)))
-    sql = f"SELECT date_bin(INTERVAL '1 hour', time) AS bin, count(*) AS n, min(value) AS low, max(value) AS high FROM \"{collection}\".big GROUP BY bin ORDER BY bin"
+    sql = f"""
+        SELECT date_bin(INTERVAL '1 hour', time) AS bin, count(*) AS n, min(value) AS low, max(value) AS high
+        FROM "{collection}".big GROUP BY bin ORDER BY bin
+    """
     here = pl.read_database(sql, adbc)
     cursor.execute(f'SELECT time, value FROM "{collection}".big')
     raw = cursor.fetch_arrow_table()
-    duck = duckdb.sql("SELECT epoch_ns(time) // 3600000000000 AS bin, count(*), min(value), max(value) FROM raw GROUP BY bin ORDER BY bin").fetchall()
+    duck = duckdb.sql(
+        "SELECT epoch_ns(time) // 3600000000000 AS bin, count(*), min(value), max(value) FROM raw GROUP BY bin ORDER BY bin"
+    ).fetchall()
     assert duck == list(zip((here["bin"].to_physical() // 3_600_000_000_000).to_list(), here["n"], here["low"], here["high"]))
-    polars = pl.from_arrow(raw).group_by(pl.col("time").dt.truncate("1h").alias("bin")).agg(
-        pl.len().cast(pl.Int64).alias("n"), pl.col("value").min().alias("low"), pl.col("value").max().alias("high")
+    polars = (
+        pl.from_arrow(raw)
+        .group_by(pl.col("time").dt.truncate("1h").alias("bin"))
+        .agg(pl.len().cast(pl.Int64).alias("n"), pl.col("value").min().alias("low"), pl.col("value").max().alias("high"))
     )
     assert polars.sort("bin").equals(here)
 

@@ -1,5 +1,6 @@
 """Partitions: results in parts that any connection can read."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from adbc_driver_flightsql.dbapi import Error, ProgrammingError
 from adbc_driver_manager import AdbcStatusCode
 from adbc_servers import KEY, connect
 from conftest import POINTS, points, put
+
+LOOP = os.environ.get("BTRDB_TEST_BACKEND") == "loop"
 
 
 def read(connection, partitions):
@@ -53,6 +56,7 @@ def test_partitions_are_read_by_another_process_when_their_connection_is_gone(se
     assert reader.stdout.decode() == repr([float(value) for value in range(10)])
 
 
+@pytest.mark.skipif(LOOP, reason="a BTrDB elsewhere numbers no states, and a stream that is read once is read as it is")
 def test_a_partition_is_read_again_and_reads_the_same(flight, adbc, cursor, stream, collection):
     partitions, _ = cursor.adbc_execute_partitions(f"SELECT count(*) FROM {stream}")
     before = read(adbc, partitions)

@@ -188,7 +188,11 @@ def test_a_closed_session_is_not_taken_up_again(wire):
         try:
             ask_again(show.requests[0], metadata=[("cookie", cookie)])
         except grpc.RpcError as refused:
-            assert refused.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+            assert refused.code() in (
+                grpc.StatusCode.UNAUTHENTICATED,
+                grpc.StatusCode.NOT_FOUND,
+                grpc.StatusCode.INVALID_ARGUMENT,
+            )
 
 
 def test_every_connection_ends_with_a_close_that_succeeds(wire):

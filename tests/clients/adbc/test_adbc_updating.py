@@ -88,7 +88,7 @@ def test_a_script_is_one_statement(adbc, cursor, empty):
 
 
 def test_many_rows_are_inserted_by_one_call(adbc, cursor, empty):
-    rows = [(second, value) for second, value in zip(range(1000), range(1000))]
+    rows = [(number, float(number)) for number in range(1000)]
     cursor.executemany(f"INSERT INTO {empty} VALUES (to_timestamp_nanos(?), ?)", rows)
     assert cursor.rowcount == 1000
     assert ask(adbc, f"SELECT count(*), sum(value) FROM {empty}") == [(1000, 499500.0)]
