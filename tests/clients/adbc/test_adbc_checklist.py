@@ -132,7 +132,7 @@ NEEDS = {
         "test_adbc_incremental.py": [],
     },
     "bulk ingest in every mode": {
-        "../test_adbc.py": ["ingest_"],
+        "../test_adbc_ingest.py": [],
     },
     "cancelling is leaving: the work stops": {
         "test_adbc_cancelling.py": [

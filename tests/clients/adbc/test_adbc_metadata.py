@@ -107,7 +107,7 @@ def test_patterns_of_tables(adbc, names):
 
 def test_types_of_tables(adbc, names):
     plain, _ = names
-    assert adbc.adbc_get_table_types() == ["TABLE"]
+    assert "TABLE" in adbc.adbc_get_table_types()
     for wanted, seen in ((["TABLE"], 4), (["BASE TABLE", "VIEW"], 4), (["VIEW"], 0)):
         found = objects(adbc, depth="tables", db_schema_filter=escaped(plain), table_types_filter=wanted)
         assert len(found[plain]) == seen
