@@ -11,8 +11,8 @@ import pyarrow.flight as fl
 import pytest
 from adbc_driver_flightsql.dbapi import Error, OperationalError, ProgrammingError
 from adbc_driver_manager import AdbcStatusCode, StatementOptions
-from adbc_servers import connect, one
-from adbc_wire import fields
+from adbc_servers import connect, one, seconds_until_rest
+from adbc_wire import encoded, fields
 from conftest import points, put
 
 INCREMENTAL = {StatementOptions.INCREMENTAL.value: "true"}
@@ -170,18 +170,23 @@ def endless(adbc, stream, collection):
     return f'INSERT INTO "{collection}".target SELECT a.time, a.value FROM {stream} a{joins} WHERE sqrt(a.value + m.value) < 0'
 
 
-def test_a_poll_is_cancelled(server, adbc, endless):
+def test_a_poll_is_cancelled(server, flight, adbc, endless):
     with adbc.cursor(adbc_stmt_kwargs=INCREMENTAL) as cursor:
         timer = threading.Timer(1, cursor.adbc_cancel)
         timer.start()
         started = time.monotonic()
-        # A server that knows no progress keeps the driver polling.
+        # The server has no result yet, and keeps the driver polling.
         with pytest.raises(OperationalError, match="(?i)cancel") as raised:
             poll_to_the_end(cursor, endless)
         timer.join()
         assert raised.value.status_code == AdbcStatusCode.CANCELLED
         # The driver waits longer and longer between two polls, and looks up only then.
         assert time.monotonic() - started < 5
+        info = cursor.adbc_statement.get_option_bytes(LAST_INFO)
+    # What is polled for outlives its polls, for a client that comes back. The driver does not say that it will not.
+    (answer,) = flight.do_action(fl.Action("CancelFlightInfo", encoded(1, info)))
+    assert fields(answer.body.to_pybytes())[1][0] in (1, 2), "cancelled, or about to be"
+    seconds_until_rest(server.process)
     assert one(adbc, "SELECT 1") == 1
 
 
