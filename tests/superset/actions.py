@@ -124,4 +124,7 @@ def line_chart(page, dataset, time, value, grain):
     page.get_by_text("Truncate Y Axis").click()
     with answer(page, "/api/v1/chart/data") as drawn:
         page.get_by_test_id("run-query-button").click()
+    # For the picture: the controls that matter.
+    page.get_by_role("tab", name="Data").click()
+    axis.scroll_into_view_if_needed()
     return drawn[0]["result"][0]

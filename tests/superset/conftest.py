@@ -23,6 +23,8 @@ USER, PASSWORD = "admin", "a-password-of-the-test"
 # The machine may be busy with builds.
 PATIENCE_SECONDS = 180
 
+PICTURES = pytest.StashKey[Path]()
+
 
 def pytest_addoption(parser):
     parser.addoption("--picture", type=Path, help="keep a picture of the chart here")
@@ -31,8 +33,11 @@ def pytest_addoption(parser):
 class Process:
     """A program in the background, and what it printed."""
 
+    started = []
+
     def __init__(self, name, command, **options):
         self.name, self.lines = name, []
+        self.started.append(self)
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
         )
@@ -83,8 +88,12 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def uri(server):
-    """What a user types into Superset. The key is the password, which Superset hides and encrypts."""
-    return f"datafusion+flightsql://superset:{API_KEY}@{server}?insecure=True"
+    """What a user types into Superset. The key is the password, which Superset hides and encrypts.
+
+    Only this name of the dialect is an entry point. The longer one, datafusion+flightsql, is known once something has imported
+    flightsql.sqlalchemy, which Superset does when it is about to list the databases that it supports.
+    """
+    return f"datafusion://superset:{API_KEY}@{server}?insecure=True"
 
 
 @pytest.fixture(scope="session")
@@ -148,27 +157,43 @@ def page(superset):
         page = browser.new_page(base_url=superset, viewport={"width": 1280, "height": 800}, timezone_id="UTC")
         page.set_default_timeout(PATIENCE_SECONDS * 1000)
         expect.set_options(timeout=PATIENCE_SECONDS * 1000)
-        page.goto("/login/")
-        page.get_by_test_id("username-input").fill(USER)
-        page.get_by_test_id("password-input").fill(PASSWORD)
-        page.get_by_test_id("login-button").click()
-        page.wait_for_url("**/superset/welcome/**")
+        log_in(page)
         yield page
         browser.close()
 
 
+def log_in(page):
+    # What the form's page still asks for when the form is sent can bring an old cookie after the new one, and then Superset
+    # shows the form again: so this waits until nothing is asked, and as a person would, tries again.
+    for _ in range(3):
+        page.goto("/login/", wait_until="networkidle")
+        page.get_by_test_id("username-input").fill(USER)
+        page.get_by_test_id("password-input").fill(PASSWORD)
+        page.get_by_test_id("login-button").click()
+        page.wait_for_url(re.compile(r"/superset/welcome/|/login/\?next="))
+        if "/login/" not in page.url:
+            return
+    raise AssertionError(f"cannot log in: {page.url} shows\n{page.inner_text('body')}")
+
+
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory):
+def pictures(tmp_path_factory, request):
     """Where pictures of what was seen are kept: a folder of pytest's, which keeps those of the last three runs."""
-    folder = tmp_path_factory.mktemp("pictures")
-    print(f"\npictures are in {folder}")
+    request.config.stash[PICTURES] = folder = tmp_path_factory.mktemp("pictures")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if folder := config.stash.get(PICTURES, None):
+        terminalreporter.write_line(f"pictures of what was seen: {folder}")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """After a failure there is a picture of the page."""
+    """After a failure there is a picture of the page, and what the programs printed."""
     report = yield
+    if report.failed:
+        report.sections.extend((process.name, process.printed()) for process in Process.started)
     if report.failed and (page := item.funcargs.get("page")) and (folder := item.funcargs.get("pictures")):
         picture = folder / f"{item.name}-failed.png"
         page.screenshot(path=picture)

@@ -1,9 +1,12 @@
 """The dialect that Superset uses, without Superset: reflection and queries."""
 
-import flightsql.sqlalchemy  # noqa: F401  This is what makes the dialect known; the package's entry point names another.
+import flightsql.sqlalchemy  # noqa: F401  Without it there is no dialect datafusion+flightsql, only datafusion.
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+
+from conftest import API_KEY
 
 SCHEMA = "demo/substation_a/pmu_1"
 
@@ -16,11 +19,9 @@ def engine(uri):
 
 
 def test_the_key_goes_as_a_password_or_as_a_token(server, uri):
-    from conftest import API_KEY
-
     for url in (uri, f"datafusion+flightsql://{server}?insecure=True&token={API_KEY}"):
         with sa.create_engine(url).connect() as connection:
-            assert connection.execute("SELECT 1").scalar() == 1
+            assert connection.execute(sa.text("SELECT 1")).scalar() == 1
 
 
 def test_a_wrong_key_is_refused(server):
@@ -59,6 +60,11 @@ def test_pandas_reads_through_it(engine):
     assert frame["value"].between(59, 61).all()
 
 
+@pytest.mark.xfail(
+    strict=True,
+    raises=pa.ArrowInvalid,
+    reason="the dialect executes the handle that it had, not the one with the parameters in it that the server answers",
+)
 def test_placeholders_are_bound_by_the_server(server, uri):
     prepared = sa.create_engine(f"{uri}&feature-sqlalchemy-prepared-statements=on")
     with prepared.connect() as connection:
