@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use clap::Args;
+use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::exit;
@@ -71,13 +72,10 @@ impl CredentialArgs {
         if is_tls {
             endpoint = endpoint.tls_config(self.tls()?).map_err(unusable)?;
         }
-        let channel = endpoint.connect().await.map_err(|error| {
-            let message = match std::error::Error::source(&error) {
-                Some(cause) => format!("no server answers at {address}: {cause}"),
-                None => format!("no server answers at {address}"),
-            };
-            Error::new(ErrorKind::Unavailable, message).with_source(error)
-        })?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| unconnected(address, error))?;
         Ok(FlightServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
@@ -90,6 +88,33 @@ impl CredentialArgs {
             .map_err(|error| exit::from_io(format!("cannot read {}", file.display()), error))?;
         Ok(tls.ca_certificate(Certificate::from_pem(pem)))
     }
+}
+
+/// What TLS's alert is to a reader of HTTP/2, unless the end of the connection comes first.
+const NO_FRAME: [&str; 3] = ["frame with invalid size", "broken pipe", "reset"];
+
+/// What HTTP/2 is to a reader of TLS.
+const NO_TLS: &str = "received corrupt message";
+
+/// What an error came of, and what that came of.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |&error| error.source())
+}
+
+/// The error of a connection that did not come about.
+fn unconnected(address: &str, error: tonic::transport::Error) -> Error {
+    let causes = || causes(&error);
+    let is_plain = causes().any(|cause| cause.to_string().contains(NO_TLS));
+    let message = match causes().next() {
+        _ if is_plain => format!(
+            "what answers at {address} does not speak TLS: use grpc://, or the port of its TLS side"
+        ),
+        Some(cause) => format!("no server answers at {address}: {cause}"),
+        None => format!("no server answers at {address}"),
+    };
+    Error::new(ErrorKind::Unavailable, message).with_source(error)
 }
 
 fn uri(address: &str) -> Result<String> {
@@ -127,7 +152,7 @@ fn uri(address: &str) -> Result<String> {
 /// What a server answered, as arrow-flight tells it, as an error of ours.
 pub(super) fn from_flight(error: FlightError) -> Error {
     match error {
-        FlightError::Tonic(status) => grpc::from_status(&status),
+        FlightError::Tonic(status) => from_status(&status),
         FlightError::ExternalError(error) => match error.downcast::<Error>() {
             Ok(error) => *error,
             Err(error) => Error::internal("the Flight client failed").with_source(error),
@@ -135,6 +160,23 @@ pub(super) fn from_flight(error: FlightError) -> Error {
         error => Error::new(ErrorKind::Internal, "the server's answer is not understood")
             .with_source(error),
     }
+}
+
+/// What a server said by a status or, where it said nothing, why.
+pub(super) fn from_status(status: &Status) -> Error {
+    let causes = || causes(status);
+    let Some(cause) = causes().last() else {
+        return grpc::from_status(status);
+    };
+    let mut message = format!("the connection to the server broke: {cause}");
+    let looks_like_tls = |cause: &(dyn std::error::Error + 'static)| {
+        let cause = cause.to_string();
+        NO_FRAME.iter().any(|sign| cause.contains(sign))
+    };
+    if causes().any(looks_like_tls) {
+        message.push_str("; if the server speaks TLS at this port, use grpc+tls://");
+    }
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 #[cfg(test)]

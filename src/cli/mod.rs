@@ -17,6 +17,7 @@ mod listen;
 mod output;
 mod remote;
 pub mod serve;
+mod sessions;
 pub mod sql;
 pub mod stats;
 mod store;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::connect::CredentialArgs;
 use super::store::LOCATION;
+use super::units::{ByteSize, TimeSpan};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::remote::profile::{self, Asked};
@@ -27,6 +28,22 @@ pub(super) struct RemoteArgs {
     /// The BTrDB of this profile, in ~/.predictivegrid/credentials.yaml.
     #[arg(long, value_name = "NAME", conflicts_with = "demo")]
     profile: Option<String>,
+
+    /// How long that BTrDB may leave a call without an answer, in ms, s or min, before the call fails. Between the messages of a
+    /// long answer half as long again may pass.
+    #[arg(long, value_name = "TIME", env = "BTRDB_FLIGHT_BTRDB_DEADLINE")]
+    #[arg(default_value_t = TimeSpan(Settings::default().call_deadline))]
+    btrdb_deadline: TimeSpan,
+
+    /// How long it may be out of reach before calls fail that can be made again, which all reads are. Enough for a restart.
+    #[arg(long, value_name = "TIME", env = "BTRDB_FLIGHT_BTRDB_RETRY")]
+    #[arg(default_value_t = TimeSpan(Settings::default().retry_total))]
+    btrdb_retry: TimeSpan,
+
+    /// Memory for what it has sent and nobody has taken yet, over all reads. Beyond, reads go on with less at a time.
+    #[arg(long, value_name = "SIZE", env = "BTRDB_FLIGHT_BTRDB_BUFFER")]
+    #[arg(default_value_t = ByteSize(Settings::default().read_ahead_bytes))]
+    btrdb_buffer: ByteSize,
 }
 
 /// A BTrDB elsewhere, and what to call it.
@@ -91,6 +108,13 @@ impl RemoteArgs {
         if let Some(file) = &credentials.ca_file {
             settings.ca_file = Some(file.clone());
         }
-        Ok(settings)
+        let deadline = self.btrdb_deadline.0;
+        Ok(Settings {
+            call_deadline: deadline,
+            idle_deadline: deadline + deadline / 2,
+            retry_total: self.btrdb_retry.0,
+            read_ahead_bytes: self.btrdb_buffer.0,
+            ..settings
+        })
     }
 }

@@ -1,13 +1,16 @@
 //! `serve`: a store, a gateway over it, and listeners.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::connect::CredentialArgs;
 use super::listen::{self, ListenArgs};
 use super::remote::{Elsewhere, RemoteArgs};
+use super::sessions::SessionArgs;
 use super::store::{self, LocationArgs, WriteArgs};
+use super::units::TimeSpan;
 use super::{demo, exit};
 use crate::backend::Backend;
 use crate::backend::observed::Observed;
@@ -34,6 +37,20 @@ pub struct ServeArgs {
     #[arg(hide_env_values = true, value_delimiter = ',', value_parser = key)]
     require_api_key: Vec<String>,
 
+    /// How long a client may stop reading an answer before it is given up, and what its statement holds is free again.
+    ///
+    /// Only the client's time counts, not the statement's.
+    #[arg(long, value_name = "TIME", default_value = "10min", value_parser = above_zero)]
+    idle_timeout: TimeSpan,
+
+    /// After so long without rows of a statement that still computes, its client is sent an empty batch, so that no proxy takes
+    /// the stream for dead.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = above_zero)]
+    keep_alive: TimeSpan,
+
+    #[command(flatten)]
+    sessions: SessionArgs,
+
     #[command(flatten)]
     location: LocationArgs,
 
@@ -49,6 +66,14 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     store: WriteArgs,
+}
+
+/// A span of time that passes.
+fn above_zero(text: &str) -> Result<TimeSpan, String> {
+    match text.parse()? {
+        TimeSpan(Duration::ZERO) => Err("it takes more than no time".to_owned()),
+        span => Ok(span),
+    }
 }
 
 /// A key that can be told from none.
@@ -121,6 +146,12 @@ async fn serve_backend(
     store: &str,
     signals: &mut Signals,
 ) -> Result<()> {
+    let settings = args.sessions.apply(ServeSettings {
+        api_keys: args.require_api_key.clone(),
+        idle_max: args.idle_timeout.0,
+        keep_alive: args.keep_alive.0,
+        ..ServeSettings::default()
+    })?;
     let gateway = Gateway::new(Arc::new(Observed::new(backend)), GatewaySettings::default())?;
     for listener in &listeners {
         eprintln!(
@@ -129,10 +160,6 @@ async fn serve_backend(
             listen::address(listener)?,
         );
     }
-    let settings = ServeSettings {
-        api_keys: args.require_api_key.clone(),
-        ..ServeSettings::default()
-    };
     serve_until_signal(listeners, gateway, settings, signals).await
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! backend      impl Backend: thin glue
-//! read         views and walks -> streams of batches         join         many streams side by side
+//! read, ahead  views and walks -> streams of batches         join         many streams side by side
 //! write        validate, sort, lock, work out, sequence      subscribe    who is told of inserts
 //! catalogue    names, tags, uuids                            history      every version of one stream
 //! walk         descent, level by level                       fetch        links -> nodes, through the caches
@@ -23,6 +23,7 @@
 //! The bytes are specified here:
 #![doc = include_str!("FORMAT.md")]
 
+mod ahead;
 mod backend;
 mod block;
 mod cache;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arrow::buffer::ScalarBuffer;
 use futures::StreamExt;
-use futures::stream::{BoxStream, try_unfold};
-use tokio::sync::mpsc;
+use futures::stream::BoxStream;
 use tokio::task::JoinSet;
 
 use super::Store;
+use super::ahead::{Read, batches};
 use super::cache::Cached;
 use super::catalogue::Stream;
 use super::codec::Damage;
@@ -17,15 +17,14 @@ use super::fetch::{Decode, Fetcher, corrupt};
 use super::history::{Step, View, sorted_runs};
 use super::marks::{Lookup, cut_in, version_in};
 use super::tree::{Link, Node};
-use super::walk::{Looked, PointWalk, StatWalk, WindowPlan};
+use super::walk::{Looked, PointWalk, StatWalk, WindowPlan, Windows};
 use crate::error::{Code, Error, Result};
 use crate::model::{
-    PointBatch, PointQuery, Probe, Snapshot, Stat, StatBatch, StatQuery, StreamRead, TimeRange,
-    Version,
+    PointBatch, PointQuery, Probe, Snapshot, StatBatch, StatQuery, StreamRead, TimeRange, Version,
 };
 
-/// Windows of one batch of statistics.
-const BATCH_WINDOWS: usize = 8192;
+/// Windows of one batch of statistics: half a megabyte.
+const BATCH_WINDOWS: usize = 10_000;
 
 /// So many streams are asked for a point or a window before the executor gets a turn.
 pub(crate) const STREAMS_PER_TURN: usize = 64;
@@ -219,72 +218,21 @@ pub(crate) fn points(
         left,
         current: None,
     };
-    try_unfold(Source::Here(Box::new(state), 0), |mut source| async move {
-        Ok(source.next().await?.map(|batch| (batch, source)))
-    })
-    .boxed()
+    batches(state)
 }
 
-/// Batches that a long read hands out before the next ones are fetched and decoded beside its reader.
+/// Batches of points that a long read hands out before the next ones are fetched and decoded beside its reader.
 const BATCHES_HERE: u32 = 2;
 
-/// Batches read ahead of a reader.
-const BATCHES_AHEAD: usize = 2;
+impl Read for Points {
+    type Batch = PointBatch;
 
-/// Where the batches of a read come from.
-enum Source {
-    /// Read when asked for: short reads pay for nothing else.
-    Here(Box<Points>, u32),
-    /// Read ahead by a task, which ends with the reader.
-    Ahead(mpsc::Receiver<Result<PointBatch>>, JoinSet<()>),
-}
+    const AHEAD: usize = 2;
 
-impl Source {
-    async fn next(&mut self) -> Result<Option<PointBatch>> {
-        match self {
-            Self::Here(points, given) => {
-                let batch = points.next().await?;
-                *given += 1;
-                if batch.is_some() && *given >= BATCHES_HERE && points.may_read_ahead() {
-                    self.read_ahead();
-                }
-                Ok(batch)
-            }
-            Self::Ahead(batches, task) => match batches.recv().await {
-                Some(batch) => batch.map(Some),
-                // The end, unless the task broke off.
-                None => match task.join_next().await {
-                    Some(Err(error)) => {
-                        Err(Error::internal(format!("a read did not finish: {error}")))
-                    }
-                    _ => Ok(None),
-                },
-            },
-        }
-    }
-
-    fn read_ahead(&mut self) {
-        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        let ahead = Self::Ahead(batches, JoinSet::new());
-        let here = std::mem::replace(self, ahead);
-        if let (Self::Here(mut points, _), Self::Ahead(_, task)) = (here, self) {
-            task.spawn(async move {
-                while let Some(batch) = points.next().await.transpose() {
-                    let is_last = batch.is_err();
-                    if sender.send(batch).await.is_err() || is_last {
-                        break;
-                    }
-                }
-            });
-        }
-    }
-}
-
-impl Points {
     /// Not while what the reader does with a batch may spare it the next ones.
-    fn may_read_ahead(&self) -> bool {
+    fn may_read_ahead(&self, given: u32) -> bool {
         let current = self.current.as_ref();
-        current.is_none_or(|current| current.walk.is_at_full_speed())
+        given >= BATCHES_HERE && current.is_none_or(|current| current.walk.is_at_full_speed())
     }
 
     async fn next(&mut self) -> Result<Option<PointBatch>> {
@@ -340,8 +288,9 @@ struct Current {
     version: Version,
     walk: StatWalk,
     fetcher: Fetcher,
-    /// Windows that may still be answered.
-    remaining: u64,
+    /// Windows that may be answered, and those that were.
+    limit: u64,
+    given: u64,
     /// Whether a batch was answered that told the version.
     is_told: bool,
 }
@@ -372,24 +321,31 @@ pub(crate) fn stats(store: Arc<Store>, query: StatQuery) -> BoxStream<'static, R
         current: None,
         begun: 0,
     };
-    try_unfold(state, |mut state| async move {
-        if state.begun >= STREAMS_PER_TURN {
-            state.begun = 0;
-            tokio::task::yield_now().await;
-        }
-        Ok(state.next().await?.map(|batch| (batch, state)))
-    })
-    .boxed()
+    batches(state)
 }
 
-impl Stats {
+impl Read for Stats {
+    type Batch = StatBatch;
+
+    const AHEAD: usize = 1;
+
+    /// Where one batch was not enough for a stream.
+    fn may_read_ahead(&self, _given: u32) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|current| current.given >= BATCH_WINDOWS as u64)
+    }
+
     async fn next(&mut self) -> Result<Option<StatBatch>> {
+        if self.begun >= STREAMS_PER_TURN {
+            self.begun = 0;
+            tokio::task::yield_now().await;
+        }
         loop {
             if let Some(current) = &mut self.current {
                 let windows = current.next().await?;
                 if windows.is_some() || !current.is_told {
                     current.is_told = true;
-                    let (times, stats) = windows.unwrap_or_default();
+                    let Windows { times, stats } = windows.unwrap_or_default();
                     return Ok(Some(StatBatch {
                         stream: current.stream,
                         version: current.version,
@@ -411,9 +367,15 @@ impl Stats {
             self.current = Some(Current {
                 stream,
                 version: view.version,
-                walk: StatWalk::new(view, self.query.cuts.clone(), Arc::clone(&self.ranges)),
+                walk: StatWalk::new(
+                    view,
+                    self.query.cuts.clone(),
+                    Arc::clone(&self.ranges),
+                    BATCH_WINDOWS,
+                ),
                 fetcher: Fetcher::new(&self.store, read.id, &self.query.probe),
-                remaining: self.query.limit.unwrap_or(u64::MAX),
+                limit: self.query.limit.unwrap_or(u64::MAX),
+                given: 0,
                 is_told: false,
             });
         }
@@ -421,27 +383,26 @@ impl Stats {
 }
 
 impl Current {
-    async fn next(&mut self) -> Result<Option<(Vec<i64>, Vec<Stat>)>> {
-        let windows = usize::try_from(self.remaining)
+    async fn next(&mut self) -> Result<Option<Windows>> {
+        let windows = usize::try_from(self.limit - self.given)
             .unwrap_or(usize::MAX)
             .min(BATCH_WINDOWS);
         if windows == 0 {
             return Ok(None);
         }
-        loop {
+        let batch = loop {
             if let Some(batch) = self.walk.next(windows) {
-                self.remaining -= batch.0.len() as u64;
-                return Ok(Some(batch));
+                break Some(batch);
             }
             let links = self.walk.wants();
             if links.is_empty() {
-                let rest = self.walk.next(windows);
-                self.remaining -= rest.as_ref().map_or(0, |(times, _)| times.len() as u64);
-                return Ok(rest);
+                break self.walk.next(windows);
             }
             let nodes = self.fetcher.nodes(&links).await?;
             self.walk.supply(look(self.walk.plan(), nodes).await?);
-        }
+        };
+        self.given += batch.as_ref().map_or(0, |batch| batch.times.len() as u64);
+        Ok(batch)
     }
 }
 
@@ -459,13 +420,11 @@ async fn look(plan: &WindowPlan, mut nodes: Vec<Node>) -> Result<Vec<Looked>> {
         // On a thread of its own at once: a task would wait in this worker's own slot until this one is done.
         tasks.spawn_blocking(move || (part, plan.look(nodes)));
     }
-    let mut looked = plan.look(nodes);
-    let mut others = BTreeMap::new();
+    let mut looked = BTreeMap::from([(0, plan.look(nodes))]);
     while let Some(part) = tasks.join_next().await {
         let (part, nodes) =
             part.map_err(|error| Error::internal(format!("a read did not finish: {error}")))?;
-        others.insert(part, nodes);
+        looked.insert(part, nodes);
     }
-    looked.extend(others.into_values().flatten());
-    Ok(looked)
+    Ok(looked.into_values().collect())
 }

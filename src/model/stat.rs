@@ -42,6 +42,7 @@ impl Stat {
 
     /// Of `values`: a pure function of them and their order.
     #[must_use]
+    #[inline]
     pub fn of(values: &[f64]) -> Self {
         if values.is_empty() {
             return Self::EMPTY;
@@ -211,10 +212,12 @@ fn from_order_key(key: i64) -> f64 {
 fn extremes(values: &[f64]) -> (f64, f64) {
     // Few values are not worth the folding of lanes.
     if values.len() < 2 * LANES {
-        let ends = (f64::INFINITY, f64::NEG_INFINITY);
-        return values.iter().fold(ends, |(low, high), &value| {
-            (total_min(low, value), total_max(high, value))
+        let ends = (i64::MAX, i64::MIN);
+        let (low, high) = values.iter().fold(ends, |(low, high), &value| {
+            let key = order_key(value);
+            (low.min(key), high.max(key))
         });
+        return (from_order_key(low), from_order_key(high));
     }
     // By number first, which the processor has instructions for; the two zeros are told apart afterwards.
     let (mut low, mut high) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);

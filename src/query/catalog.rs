@@ -6,11 +6,16 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::error::Result;
 
-use super::resolve::{CATALOG, Names};
+use super::information_schema::{Functions, InformationSchema};
+use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names};
 
 /// The list of catalogs, which is one: `btrdb`.
-#[derive(Debug)]
-pub(super) struct Catalogs(pub(super) Arc<Names>);
+#[derive(Clone, Debug)]
+pub(super) struct Catalogs {
+    pub(super) names: Arc<Names>,
+    /// The table functions of the session, for the list of routines.
+    pub(super) functions: Functions,
+}
 
 impl CatalogProviderList for Catalogs {
     fn register_catalog(
@@ -26,22 +31,30 @@ impl CatalogProviderList for Catalogs {
     }
 
     fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
-        (name == CATALOG).then(|| Arc::new(Catalog(Arc::clone(&self.0))) as _)
+        (name == CATALOG).then(|| Arc::new(Catalog(self.clone())) as _)
     }
 }
 
 #[derive(Debug)]
-struct Catalog(Arc<Names>);
+struct Catalog(Catalogs);
 
 impl CatalogProvider for Catalog {
     fn schema_names(&self) -> Vec<String> {
-        self.0.schemas().into_iter().map(str::to_owned).collect()
+        let schemas = self.0.names.schemas();
+        schemas.into_iter().map(str::to_owned).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        self.0.schemas().contains(name).then(|| {
+        let Catalogs { names, functions } = &self.0;
+        if name == INFORMATION_SCHEMA {
+            return Some(Arc::new(InformationSchema {
+                frame: Arc::clone(&names.frame),
+                functions: functions.clone(),
+            }));
+        }
+        names.schemas().contains(name).then(|| {
             Arc::new(Schema {
-                names: Arc::clone(&self.0),
+                names: Arc::clone(names),
                 name: name.to_owned(),
             }) as _
         })

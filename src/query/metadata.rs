@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::error::Result;
+use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
@@ -23,6 +24,7 @@ use super::scan::{Ask, Read, ScanExec, batch_of};
 use super::selection::{is_about_streams, select};
 use super::session::Frame;
 use super::table::{exact_if, project};
+use super::write::foreign::{self, Takes};
 use crate::model::{StreamDescriptor, StreamRead};
 
 /// Every stream: what the catalogue says, and what its points say where that is asked for.
@@ -103,6 +105,37 @@ impl TableProvider for StreamsTable {
         };
         Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
     }
+
+    async fn insert_into(
+        &self,
+        state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        operation: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let takes = Takes::Streams;
+        foreign::insert_into(&self.frame.backend, takes, state, input, operation)
+    }
+
+    async fn delete_from(
+        &self,
+        _state: &dyn Session,
+        _filters: Vec<Expr>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("DELETE", foreign::LEFT_OVER)
+    }
+
+    async fn update(
+        &self,
+        _state: &dyn Session,
+        _assignments: Vec<(String, Expr)>,
+        _filters: Vec<Expr>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("UPDATE", foreign::LEFT_OVER)
+    }
+
+    async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("TRUNCATE", foreign::LEFT_OVER)
+    }
 }
 
 /// The rows of `streams` that were chosen.
@@ -177,14 +210,17 @@ pub(super) struct CollectionsTable {
 
 impl CollectionsTable {
     pub(super) fn new(frame: Arc<Frame>) -> Self {
-        let fields = vec![
-            Field::new("collection", DataType::Utf8View, false),
-            Field::new("stream_count", DataType::Int64, false),
-        ];
         Self {
             frame,
-            schema: Arc::new(Schema::new(fields)),
+            schema: Arc::new(Schema::new(Self::columns())),
         }
+    }
+
+    pub(super) fn columns() -> Fields {
+        Fields::from(vec![
+            Field::new("collection", DataType::Utf8View, false),
+            Field::new("stream_count", DataType::Int64, false),
+        ])
     }
 }
 

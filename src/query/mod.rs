@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! text --parse--> statement --resolve--> names --plan--> Statement --execute--> rows
-//!        refuse writes        one pass of      rules push        scans read the
-//!                             look-ups         aggregates down   backend
+//!        refuse what          one pass of      rules push        scans read the
+//!        has no meaning       look-ups         aggregates down   backend
+//!                                                            --write--> counts and versions
 //! ```
 //!
 //! Three floors, three jobs: tables *describe* and never read, the plan node *declares* order, limits and partitions, and its
@@ -16,10 +17,11 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use arrow::array::BooleanArray;
 use datafusion::common::config::ConfigOptions;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::optimizer::Optimizer;
 use datafusion::prelude::SessionConfig;
 
@@ -30,11 +32,16 @@ mod arguments;
 mod buckets;
 mod catalog;
 mod catalogue;
+mod command;
+mod comments;
 mod errors;
 mod extremes;
 mod filter;
 mod functions;
 mod grid;
+mod identity;
+mod information_schema;
+mod listing;
 mod lookups;
 mod metadata;
 mod multi;
@@ -42,6 +49,7 @@ mod names;
 mod narrow;
 mod optimize;
 mod ordered;
+mod parameters;
 mod parse;
 mod pins;
 mod planner;
@@ -54,20 +62,32 @@ mod rules;
 mod scan;
 mod selection;
 mod session;
+mod show;
+mod split;
+mod sql_types;
 mod statement;
 mod stats;
 mod table;
+mod tail;
 mod windows;
 mod write;
+mod yielding;
 
+pub use command::Command;
 pub use errors::from_datafusion;
+pub use information_schema::{ForeignKey, PrimaryKey};
+pub use listing::{ListedColumn, ListedTable};
 pub use pins::Pins;
 pub use plugin::register;
 pub use postgres::MetadataRows;
 pub use session::SessionOptions;
+pub use split::Division;
+pub use sql_types::SqlType;
 pub use statement::Statement;
+pub use tail::Tail;
 pub use write::{Outcome, Written};
 
+use listing::{Among, Section, matching};
 use optimize::Optimizers;
 use planner::Planner;
 use plans::Plans;
@@ -135,17 +155,19 @@ impl Gateway {
         let mut config = SessionConfig::new()
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(resolve::CATALOG, resolve::PUBLIC)
-            .with_information_schema(true)
             .with_target_partitions(settings.target_partitions)
             .with_batch_size(settings.batch_rows);
         // Partitions in order wait in here for each other, each with so many bytes.
         config.options_mut().execution.sort_pushdown_buffer_capacity = ORDERED_BUFFER_BYTES;
         forbid_aggregate_filters(config.options_mut());
-        let state = SessionStateBuilder::new_with_default_features()
+        let mut state = SessionStateBuilder::new_with_default_features()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_optimizer_rules(rules::among(Optimizer::default().rules))
             .build();
+        for function in identity::functions() {
+            state.register_udf(function).map_err(from_datafusion)?;
+        }
         Ok(Self {
             shared: Arc::new(Shared {
                 backend,
@@ -162,11 +184,17 @@ impl Gateway {
         &self.shared.backend
     }
 
+    /// Bytes that the statements under way hold for sorts, joins and groups.
+    pub fn memory_bytes(&self) -> usize {
+        self.shared.state.runtime_env().memory_pool.reserved()
+    }
+
     /// Parses, resolves names and plans one statement. Reads no points.
     ///
     /// # Errors
     /// Invalid for text that does not parse or plan, holds no statement or several; NotFound for tables, streams and versions
-    /// that do not exist; Unsupported for statements that do not read.
+    /// that do not exist; Unsupported for statements that neither read nor are a BTrDB operation; Denied for those that write
+    /// in a session that is read-only.
     pub async fn prepare(&self, sql: &str, session: &SessionOptions) -> Result<Statement> {
         let frame = Frame::new(
             Arc::clone(&self.shared.backend),
@@ -181,8 +209,53 @@ impl Gateway {
             frame: Arc::new(frame),
             settings: Settings::of(session),
             optimizers: Arc::clone(&self.shared.optimizers),
+            read_only: session.read_only,
         };
         planner.plan_text(&self.shared.plans, sql).await
+    }
+
+    /// The tables whose schema and name match these LIKE patterns, ascending by both; without a pattern, all.
+    ///
+    /// Asks the backend once, or once for each schema where a pattern names some, and opens no stream.
+    ///
+    /// # Errors
+    /// Those of the backend, and Invalid for a pattern that is too complicated.
+    pub async fn tables(
+        &self,
+        schemas: Option<&str>,
+        tables: Option<&str>,
+    ) -> Result<Vec<ListedTable>> {
+        let among = |pattern: Option<&str>| pattern.map_or(Among::Any, Among::like);
+        let section = Section {
+            schemas: among(schemas),
+            tables: among(tables),
+        };
+        let mut listed = listing::tables(self.backend().as_ref(), &section).await?;
+        if let Some(pattern) = schemas {
+            let matches = matching(pattern, listed.iter().map(ListedTable::schema))?;
+            listed = keep(listed, &matches);
+        }
+        if let Some(pattern) = tables {
+            let matches = matching(pattern, listed.iter().map(ListedTable::name))?;
+            listed = keep(listed, &matches);
+        }
+        Ok(listed)
+    }
+
+    /// The schemas that match a LIKE pattern, ascending; without a pattern, all.
+    ///
+    /// # Errors
+    /// As [`tables`](Self::tables).
+    pub async fn schemas(&self, pattern: Option<&str>) -> Result<Vec<String>> {
+        let among = pattern.map_or(Among::Any, Among::like);
+        let schemas = listing::schemas(self.backend().as_ref(), &among).await?;
+        match pattern {
+            Some(pattern) => {
+                let matches = matching(pattern, schemas.iter().map(String::as_str))?;
+                Ok(keep(schemas, &matches))
+            }
+            None => Ok(schemas),
+        }
     }
 
     /// Runs one SELECT in PostgreSQL's words on the table `streams`, which has what the catalogue says of each stream and
@@ -197,4 +270,13 @@ impl Gateway {
     pub async fn metadata_sql(&self, sql: &str, params: &[String]) -> Result<MetadataRows> {
         postgres::run(&self.shared, sql, params).await
     }
+}
+
+/// What of `all` is chosen.
+fn keep<T>(all: Vec<T>, chosen: &BooleanArray) -> Vec<T> {
+    let chosen = chosen.values().iter();
+    all.into_iter()
+        .zip(chosen)
+        .filter_map(|(item, chosen)| chosen.then_some(item))
+        .collect()
 }

@@ -11,6 +11,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::eliminate_filter::EliminateFilter;
 use datafusion::optimizer::eliminate_limit::EliminateLimit;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
@@ -35,6 +36,7 @@ impl Default for Optimizers {
             ours: Optimizer::with_rules(rules::first()),
             few: Optimizer::with_rules(vec![
                 Arc::new(SimplifyExpressions::new()),
+                Arc::new(EliminateFilter::new()),
                 Arc::new(EliminateLimit::new()),
                 Arc::new(PropagateEmptyRelation::new()),
                 Arc::new(PushDownLimit::new()),

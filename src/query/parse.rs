@@ -9,9 +9,13 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
+use super::command::Command;
 use super::functions::Function;
+use super::show;
+use super::write::{self, lift_with, writes};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The one statement of `sql`, with its parameters numbered.
@@ -33,8 +37,14 @@ pub(super) fn parse(sql: &str) -> Result<Parsed> {
             "the text holds more than one statement: send them one by one"
         }));
     };
+    if let Parsed::Statement(sql) = innermost(&mut statement) {
+        lift_with(sql);
+    }
     check(&statement)?;
     if let Parsed::Statement(sql) = innermost(&mut statement) {
+        if let Some(query) = show::query_of(sql)? {
+            **sql = query_in(&query)?;
+        }
         let _ = sql.visit(&mut LowercaseFunctions);
         if sql.visit(&mut Samples).is_break() {
             let why =
@@ -43,6 +53,18 @@ pub(super) fn parse(sql: &str) -> Result<Parsed> {
         }
     }
     Ok(statement)
+}
+
+/// The statement of a text that was made here.
+fn query_in(text: &str) -> Result<Sql> {
+    let mut statements = Parser::parse_sql(&GenericDialect {}, text).map_err(|error| {
+        Error::invalid(format!(
+            "the statement stands for a query that cannot be parsed: {error}"
+        ))
+    })?;
+    statements
+        .pop()
+        .ok_or_else(|| Error::internal("a statement stands for no query"))
 }
 
 /// Longest text of a statement.
@@ -67,7 +89,12 @@ fn check_size(sql: &str) -> Result<()> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql)
         .tokenize()
         .map_err(|error| Error::invalid(error.to_string()))?;
-    let operators = tokens.iter().filter(|token| is_operator(token)).count();
+    let words: Vec<&Token> = tokens
+        .iter()
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .collect();
+    let signs = words.windows(2).filter(|pair| is_sign(pair[0], pair[1]));
+    let operators = words.iter().filter(|token| is_operator(token)).count() - signs.count();
     if operators > OPERATOR_COUNT_MAX {
         let message = format!(
             "the statement has {operators} operators, {OPERATOR_COUNT_MAX} at most: a long OR is shorter as IN (...)"
@@ -75,6 +102,11 @@ fn check_size(sql: &str) -> Result<()> {
         return Err(Error::new(ErrorKind::Exhausted, message));
     }
     Ok(())
+}
+
+/// Whether `token` is the sign of a number in a list, as VALUES have them by the thousand: those stand side by side.
+fn is_sign(before: &Token, token: &Token) -> bool {
+    matches!(before, Token::Comma | Token::LParen) && matches!(token, Token::Minus | Token::Plus)
 }
 
 /// Whether a token adds a level to the tree. Parentheses do too, but the parser counts these itself.
@@ -152,44 +184,70 @@ pub(super) fn innermost(statement: &mut Parsed) -> &mut Parsed {
 /// Refuses what does not read, before anything happens.
 fn check(statement: &Parsed) -> Result<()> {
     match statement {
-        Parsed::Explain(explain) => check(&explain.statement),
+        Parsed::Explain(explain) => {
+            if let Some(command) = Command::of_parsed(&explain.statement)? {
+                return Err(refused(
+                    &format!("EXPLAIN {}", command.verb()),
+                    "it has no plan",
+                ));
+            }
+            check(&explain.statement)?;
+            match write::writing(&explain.statement) {
+                Some(_) if explain.options.analyze => Err(refused(
+                    "EXPLAIN ANALYZE of a write",
+                    "it would have to write; EXPLAIN says what it would do",
+                )),
+                _ => Ok(()),
+            }
+        }
         Parsed::Statement(sql) => check_sql(sql),
         Parsed::CopyTo(_) => Err(refused(
             "COPY",
             "results go to the client, not to files here",
         )),
         Parsed::CreateExternalTable(_) => Err(refused("CREATE EXTERNAL TABLE", NO_DDL)),
-        Parsed::Reset(_) => Err(refused("RESET", "SET the value that you want")),
+        Parsed::Reset(_) => Ok(()),
     }
 }
 
 const NO_DDL: &str = "tables are streams; a stream is created by writing to it";
-const NO_DML: &str = "writing goes through Arrow Flight DoPut for now";
-const NO_TEXT_TRANSACTION: &str =
-    "transactions are begun and ended by Flight SQL calls, not by SQL text";
+const ONE_WRITE: &str = "a write is a statement of its own: send them one by one";
 
 fn check_sql(statement: &Sql) -> Result<()> {
     match statement {
         Sql::Query(query) => check_query(query),
+        Sql::Explain { statement, .. } if writes(statement) => Err(refused(
+            "DESCRIBE of a write",
+            "EXPLAIN says what it would do",
+        )),
         Sql::Explain { statement, .. } => check_sql(statement),
         Sql::ExplainTable { .. }
+        | Sql::ShowDatabases { .. }
+        | Sql::ShowCatalogs { .. }
+        | Sql::ShowSchemas { .. }
         | Sql::ShowTables { .. }
+        | Sql::ShowViews { .. }
         | Sql::ShowColumns { .. }
         | Sql::ShowVariable { .. }
         | Sql::ShowFunctions { .. }
-        | Sql::Set(_) => Ok(()),
-        Sql::Insert(_) => Err(refused("INSERT", NO_DML)),
-        Sql::Update(_) => Err(refused("UPDATE", NO_DML)),
-        Sql::Delete(_) => Err(refused("DELETE", NO_DML)),
-        Sql::Merge(_) => Err(refused("MERGE", NO_DML)),
-        Sql::Truncate(_) => Err(refused("TRUNCATE", NO_DML)),
+        | Sql::Set(_)
+        | Sql::StartTransaction { .. }
+        | Sql::Commit { .. }
+        | Sql::Rollback { .. } => Ok(()),
+        Sql::Insert(insert) => {
+            write::check(statement)?;
+            insert
+                .source
+                .iter()
+                .try_for_each(|source| check_query(source))
+        }
+        Sql::Update(_) | Sql::Delete(_) | Sql::Merge(_) | Sql::Truncate(_) => {
+            write::check(statement)
+        }
         Sql::Copy { .. } => Err(refused(
             "COPY",
             "results go to the client, not to files here",
         )),
-        Sql::StartTransaction { .. } => Err(refused("BEGIN", NO_TEXT_TRANSACTION)),
-        Sql::Commit { .. } => Err(refused("COMMIT", NO_TEXT_TRANSACTION)),
-        Sql::Rollback { .. } => Err(refused("ROLLBACK", NO_TEXT_TRANSACTION)),
         Sql::Prepare { .. } | Sql::Execute { .. } | Sql::Deallocate { .. } => Err(refused(
             "PREPARE and EXECUTE",
             "statements are prepared by Flight SQL calls, not by SQL text",
@@ -197,8 +255,38 @@ fn check_sql(statement: &Sql) -> Result<()> {
         other => {
             let text = other.to_string();
             let verb: Vec<_> = text.split_whitespace().take(2).collect();
-            Err(refused(&verb.join(" "), NO_DDL))
+            Err(refused(&verb.join(" "), reason(&verb)))
         }
+    }
+}
+
+/// Why a statement that begins so is refused.
+fn reason(verb: &[&str]) -> &'static str {
+    match verb {
+        ["SHOW", "CREATE"] => {
+            "tables are streams, which no text created: DESCRIBE tells their columns"
+        }
+        ["SHOW", ..] => show::SHOWN,
+        [
+            "VACUUM" | "OPTIMIZE" | "ANALYZE" | "REINDEX" | "CHECKPOINT",
+            ..,
+        ] => "the store looks after itself, and its trees hold their statistics",
+        ["GRANT" | "REVOKE" | "DENY", ..] => "who may call is decided by API keys",
+        ["USE", ..] => {
+            "the catalog is btrdb and bare names are of schema public: write others as \"collection\".\"name\""
+        }
+        ["CALL", ..] => "there are no procedures: table functions stand behind FROM",
+        ["KILL", ..] => "a statement ends when its client cancels it or leaves",
+        ["LOCK" | "UNLOCK", ..] => "readers and writers never wait for each other",
+        ["LISTEN" | "UNLISTEN" | "NOTIFY", ..] => "there are no channels",
+        ["DECLARE" | "FETCH" | "CLOSE" | "OPEN", ..] => "results are streams, and need no cursor",
+        ["SAVEPOINT" | "RELEASE", ..] => "transactions have no savepoints",
+        [
+            "CREATE" | "ALTER" | "DROP" | "RENAME",
+            "TABLE" | "VIRTUAL" | "SCHEMA" | "DATABASE",
+        ] => NO_DDL,
+        ["CREATE" | "ALTER" | "DROP", ..] => "only streams can be made here, by writing to them",
+        _ => "it is no statement that reads streams or writes to them",
     }
 }
 
@@ -211,7 +299,11 @@ fn check_query(query: &ast::Query) -> Result<()> {
         ast::SetExpr::Insert(statement)
         | ast::SetExpr::Update(statement)
         | ast::SetExpr::Delete(statement)
-        | ast::SetExpr::Merge(statement) => check_sql(statement),
+        | ast::SetExpr::Merge(statement) => {
+            let text = statement.to_string();
+            let verb = text.split_whitespace().next().unwrap_or_default();
+            Err(refused(&format!("{verb} inside of a query"), ONE_WRITE))
+        }
         ast::SetExpr::Select(select) if select.into.is_some() => {
             Err(refused("SELECT INTO", NO_DDL))
         }
@@ -299,18 +391,23 @@ mod tests {
     #[test]
     fn what_does_not_read_is_refused() {
         for sql in [
-            "INSERT INTO points VALUES (1)",
             "DELETE FROM points",
             "UPDATE streams SET unit = 'V'",
+            "TRUNCATE TABLE points",
+            "REPLACE INTO points VALUES (1)",
+            "INSERT INTO points VALUES (1) ON CONFLICT DO NOTHING",
+            "INSERT INTO points VALUES (1) RETURNING uuid",
+            "WITH a AS (DELETE FROM points WHERE true) SELECT 1",
+            "WITH a AS (SELECT 1) DELETE FROM points WHERE true",
             "CREATE TABLE t (a int)",
             "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
             "DROP TABLE points",
             "COPY points TO '/tmp/x' STORED AS CSV",
-            "EXPLAIN INSERT INTO points VALUES (1)",
             "EXPLAIN ANALYZE INSERT INTO points VALUES (1)",
             "SELECT 1 INTO t",
             "SELECT count(*) FROM points TABLESAMPLE BERNOULLI (10)",
-            "BEGIN",
+            "EXPLAIN BEGIN",
+            "EXPLAIN ANALYZE ROLLBACK",
         ] {
             let error = parse(sql).expect_err(sql);
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{sql}: {error}");

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -106,6 +107,8 @@ pub(super) struct StatementPins {
     at: Mutex<HashMap<StreamId, Version>>,
     /// Where other statements find what this one pins, if every stream that is read is pinned.
     shared: Option<Pins>,
+    /// Whether every stream that is read is to be pinned, even where no other statement sees the pin.
+    pins_all: AtomicBool,
     /// How many scans read each stream.
     touched: Mutex<HashMap<StreamId, u32>>,
     /// One at a time: two that pin one stream must not find two versions.
@@ -117,6 +120,7 @@ impl StatementPins {
         Self {
             at: Mutex::new(options.pins.list().into_iter().collect()),
             shared: options.pins_reads.then(|| options.pins.clone()),
+            pins_all: AtomicBool::new(false),
             touched: Mutex::default(),
             settling: tokio::sync::Mutex::default(),
         }
@@ -124,6 +128,11 @@ impl StatementPins {
 
     pub(super) fn get(&self, id: StreamId) -> Option<Version> {
         self.at.lock().get(&id).copied()
+    }
+
+    /// From now on, pins every stream that is read.
+    pub(super) fn pin_all(&self) {
+        self.pins_all.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn touch(&self, id: StreamId) {
@@ -134,6 +143,7 @@ impl StatementPins {
     pub(super) fn wants(&self, id: StreamId, calls: Calls) -> bool {
         calls == Calls::Several
             || self.shared.is_some()
+            || self.pins_all.load(Ordering::Relaxed)
             || self.touched.lock().get(&id).is_some_and(|scans| *scans > 1)
     }
 

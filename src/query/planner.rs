@@ -5,18 +5,20 @@ use std::sync::Arc;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as Parsed;
-use datafusion::sql::sqlparser::ast::Statement as Sql;
 
 use super::arguments::stream_arguments;
 use super::catalog::Catalogs;
+use super::command::Command;
 use super::errors::from_datafusion;
 use super::functions::{Function, StreamFunction, Streams};
 use super::optimize::Optimizers;
 use super::parse::parse;
 use super::plans::{Key, Plans};
-use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names, PUBLIC, Wanted};
+use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names, Wanted, default_schema};
 use super::session::{Frame, Settings};
-use super::statement::Statement;
+use super::show;
+use super::statement::{Statement, Writing};
+use super::write;
 use crate::error::Result;
 
 /// What planning a statement takes, and planning it again when parameters are bound.
@@ -26,13 +28,16 @@ pub(super) struct Planner {
     pub(super) frame: Arc<Frame>,
     pub(super) settings: Settings,
     pub(super) optimizers: Arc<Optimizers>,
+    /// Whether statements that write are refused.
+    pub(super) read_only: bool,
 }
 
 impl Planner {
     pub(super) async fn plan(self, parsed: Parsed) -> Result<Statement> {
         let wanted = self.wanted(&parsed)?;
-        let names = Arc::new(Names::resolve(Arc::clone(&self.frame), &wanted).await?);
-        self.plan_over(parsed, &names).await
+        let names = Names::resolve(Arc::clone(&self.frame), &wanted).await;
+        let names = names.map_err(|error| write::unresolved(error, &parsed))?;
+        self.plan_over(parsed, &Arc::new(names)).await
     }
 
     /// The statement, out of the plans that are kept or else into them.
@@ -41,17 +46,25 @@ impl Planner {
             sql: sql.to_owned(),
             pushdown: self.settings.pushdown,
             merge: self.settings.merge,
+            schema: self.settings.schema.clone(),
         };
         let kept = plans.get(&key);
         let (parsed, wanted) = match &kept {
             Some(kept) => (None, kept.wanted.clone()),
             None => {
                 let parsed = parse(sql)?;
+                if let Some(command) = Command::of_parsed(&parsed)? {
+                    return Ok(Statement::commanding(parsed, self, command));
+                }
                 let wanted = self.wanted(&parsed)?;
                 (Some(parsed), wanted)
             }
         };
-        let names = Arc::new(Names::resolve(Arc::clone(&self.frame), &wanted).await?);
+        let names = Names::resolve(Arc::clone(&self.frame), &wanted).await;
+        let names = Arc::new(names.map_err(|error| match &parsed {
+            Some(parsed) => write::unresolved(error, parsed),
+            None => error,
+        })?);
         if let Some(kept) = kept.filter(|kept| kept.meaning == *names.meaning()) {
             return Statement::kept(&kept, self);
         }
@@ -67,11 +80,27 @@ impl Planner {
 
     async fn plan_over(self, parsed: Parsed, names: &Arc<Names>) -> Result<Statement> {
         let state = Arc::new(self.state_over(names));
-        let plan: LogicalPlan = state
-            .statement_to_plan(parsed.clone())
-            .await
-            .map_err(from_datafusion)?;
-        Statement::new(parsed, self, state, plan)
+        if let Some(statement) = write::writing(&parsed) {
+            let (change, plan) = write::plan(&state, names, statement).await?;
+            let writing = Writing {
+                change,
+                explained: write::explanation(&state, &parsed).await?,
+            };
+            return Statement::new(parsed, self, state, plan, Some(writing));
+        }
+        let plan = match show::columns_plan(&parsed, names)? {
+            Some(plan) => plan,
+            None => state
+                .statement_to_plan(parsed.clone())
+                .await
+                .map_err(from_datafusion)?,
+        };
+        // DataFusion would name the types as Arrow does.
+        let plan = match plan {
+            LogicalPlan::DescribeTable(table) => show::description(&table.schema)?,
+            plan => plan,
+        };
+        Statement::new(parsed, self, state, plan, None)
     }
 
     /// The names in the statement. Those of table functions stand among the tables too, and are no tables.
@@ -80,9 +109,9 @@ impl Planner {
             .state
             .resolve_table_references(parsed)
             .map_err(from_datafusion)?;
-        let shows_tables = shows_tables(parsed);
         let mut wanted = Wanted {
             arguments: stream_arguments(&self.state, parsed),
+            default_schema: self.settings.schema.clone(),
             ..Wanted::default()
         };
         for reference in references {
@@ -94,15 +123,12 @@ impl Planner {
             if is_function {
                 continue;
             }
-            let resolved = reference.resolve(CATALOG, PUBLIC);
+            let schema = default_schema(&self.settings.schema, &reference).to_owned();
+            let resolved = reference.resolve(CATALOG, &schema);
             if *resolved.schema == *INFORMATION_SCHEMA {
                 wanted.is_about_schemas = true;
-                wanted.listing |= shows_tables
-                    && ["tables", "columns", "schemata", "views"]
-                        .contains(&resolved.table.as_ref());
-            } else {
-                wanted.tables.push(resolved);
             }
+            wanted.tables.push(resolved);
         }
         Ok(wanted)
     }
@@ -113,13 +139,16 @@ impl Planner {
         state.mark_start_execution();
         let options = state.config_mut().options_mut();
         options.extensions.insert(self.settings.clone());
+        options
+            .catalog
+            .default_schema
+            .clone_from(&self.settings.schema);
         state
     }
 
     /// The same, which sees the names of the statement.
     fn state_over(&self, names: &Arc<Names>) -> SessionState {
         let mut state = self.state_now();
-        state.register_catalog_list(Arc::new(Catalogs(Arc::clone(names))));
         for function in Function::ALL {
             let streams = Streams::OfStatement(Arc::clone(names));
             state.register_udtf(
@@ -127,18 +156,11 @@ impl Planner {
                 Arc::new(StreamFunction { function, streams }),
             );
         }
+        let functions = state.table_functions().clone();
+        state.register_catalog_list(Arc::new(Catalogs {
+            names: Arc::clone(names),
+            functions,
+        }));
         state
-    }
-}
-
-/// Whether what a statement shows may be tables: SHOW of a setting refers to all of the information schema, and needs none of
-/// the streams.
-fn shows_tables(parsed: &Parsed) -> bool {
-    match parsed {
-        Parsed::Statement(sql) => !matches!(
-            sql.as_ref(),
-            Sql::ShowVariable { .. } | Sql::ShowFunctions { .. }
-        ),
-        _ => true,
     }
 }

@@ -13,6 +13,7 @@ use datafusion::sql::parser::Statement as Parsed;
 use quick_cache::sync::Cache;
 
 use super::resolve::{Meaning, Wanted};
+use super::statement::Writing;
 use crate::model::MergePolicy;
 
 /// Statements whose plans are kept.
@@ -27,6 +28,7 @@ pub(super) struct Key {
     pub(super) sql: String,
     pub(super) pushdown: bool,
     pub(super) merge: MergePolicy,
+    pub(super) schema: String,
 }
 
 /// A statement as it was planned.
@@ -41,6 +43,8 @@ pub(super) struct Planned {
     pub(super) optimized: Option<LogicalPlan>,
     pub(super) schema: SchemaRef,
     pub(super) parameters: SchemaRef,
+    /// What is done with the rows, if it writes.
+    pub(super) writing: Option<Writing>,
 }
 
 /// The plans of recent statements.
@@ -62,7 +66,7 @@ impl Plans {
         let shows = matches!(
             planned.plan,
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::Statement(_)
-        );
+        ) || planned.writing.as_ref().is_some_and(Writing::is_explained);
         if key.sql.len() <= TEXT_BYTES_MAX && !shows && !planned.wanted.is_about_schemas {
             self.0.insert(key, Arc::new(planned));
         }

@@ -74,7 +74,7 @@ impl PointColumn {
         streams.chain(Self::OF_STREAM).collect()
     }
 
-    fn field(self) -> Field {
+    pub(super) fn field(self) -> Field {
         match self {
             Self::Stream(column) => column.field(),
             Self::Time => Field::new("time", time_type(), false),

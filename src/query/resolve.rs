@@ -6,10 +6,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::common::ResolvedTableReference;
+use datafusion::common::{ResolvedTableReference, TableReference};
 use futures::future::try_join_all;
 
+use super::information_schema::View;
 use super::metadata::{CollectionsTable, StreamsTable};
 use super::names::{StreamName, Target, near_misses};
 use super::session::Frame;
@@ -23,7 +25,7 @@ use crate::model::{
 pub(super) const CATALOG: &str = "btrdb";
 /// The schema of our own relations, where bare names are looked up.
 pub(super) const PUBLIC: &str = "public";
-/// DataFusion's schema about schemas.
+/// The schema about schemas.
 pub(super) const INFORMATION_SCHEMA: &str = "information_schema";
 
 /// The relations of schema `public`.
@@ -39,8 +41,8 @@ pub(super) struct Names {
     arguments: HashMap<String, Vec<NamedStream>>,
     /// The streams that all names stand for, in the order in which they were wanted.
     meaning: Meaning,
-    /// Every stream by collection and name, if the statement asks about all tables.
-    listing: HashMap<String, Vec<(String, NamedStream)>>,
+    /// Where DataFusion looks up names that stand alone.
+    default_schema: String,
 }
 
 /// What names stand for: streams with their property versions, and the versions in the names.
@@ -51,9 +53,17 @@ pub(super) type Meaning = Vec<(StreamId, u64, Option<Version>)>;
 pub(super) struct Wanted {
     pub(super) tables: Vec<ResolvedTableReference>,
     pub(super) arguments: BTreeSet<String>,
-    pub(super) listing: bool,
-    /// Whether the statement asks DataFusion about schemas and settings, of whatever kind.
+    /// Whether the statement asks about schemas and settings, of whatever kind.
     pub(super) is_about_schemas: bool,
+    /// Where DataFusion will look up names that stand alone.
+    pub(super) default_schema: String,
+}
+
+/// Where a table is looked up whose name may stand alone: what `public` has is found there wherever the session's schema
+/// points, or tools that ask for `streams` would break.
+pub(super) fn default_schema<'a>(schema: &'a str, table: &TableReference) -> &'a str {
+    let is_public = RELATIONS.contains(&table.table()) || StreamName::uuid(table.table()).is_some();
+    if is_public { PUBLIC } else { schema }
 }
 
 impl Names {
@@ -64,15 +74,7 @@ impl Names {
     pub(super) async fn resolve(frame: Arc<Frame>, wanted: &Wanted) -> Result<Self> {
         let tables = try_join_all(wanted.tables.iter().map(|table| find_table(&frame, table)));
         let arguments = try_join_all(wanted.arguments.iter().map(|text| find_all(&frame, text)));
-        let listing = async {
-            if wanted.listing {
-                frame.backend.find(StreamFilter::all()).await
-            } else {
-                Ok(Vec::new())
-            }
-        };
-        let (found_tables, found_arguments, listed) =
-            futures::try_join!(tables, arguments, listing)?;
+        let (found_tables, found_arguments) = futures::try_join!(tables, arguments)?;
         let of_tables = found_tables.iter().flatten().filter_map(|table| {
             let table = table.downcast_ref::<StreamTable>();
             table.map(|table| &table.stream)
@@ -100,7 +102,7 @@ impl Names {
                 .zip(found_arguments)
                 .collect(),
             meaning,
-            listing: listing_of(listed),
+            default_schema: wanted.default_schema.clone(),
             frame,
         })
     }
@@ -110,26 +112,31 @@ impl Names {
         &self.meaning
     }
 
-    /// The table of that name, if the statement names it or asks about all.
+    /// The table of that name, if the statement names it.
     pub(super) fn table(&self, schema: &str, table: &str) -> Option<Arc<dyn TableProvider>> {
         let key = (schema.to_owned(), table.to_owned());
         if let Some(found) = self.tables.get(&key) {
             return Some(Arc::clone(found));
         }
-        if schema == PUBLIC
-            && let Some(relation) = relation(&self.frame, table)
-        {
-            return Some(relation);
+        if schema == self.default_schema && schema != PUBLIC {
+            // It stood alone, and was looked up in `public`.
+            let public = self.tables.get(&(PUBLIC.to_owned(), key.1));
+            if let Some(public) = public {
+                return Some(Arc::clone(public));
+            }
         }
-        let (_, stream) = self
-            .listing
-            .get(schema)?
-            .iter()
-            .find(|(name, _)| name == table)?;
-        Some(Arc::new(StreamTable::new(
-            Arc::clone(&self.frame),
-            stream.clone(),
-        )))
+        if schema == PUBLIC {
+            return relation(&self.frame, table);
+        }
+        None
+    }
+
+    /// The columns of the table of that name, as [`table`](Self::table) finds it, or of a view.
+    pub(super) fn columns(&self, schema: &str, table: &str) -> Option<SchemaRef> {
+        if schema == INFORMATION_SCHEMA {
+            return Some(View::named(table)?.schema());
+        }
+        Some(self.table(schema, table)?.schema())
     }
 
     /// The streams that an argument of a table function stands for.
@@ -137,33 +144,27 @@ impl Names {
         self.arguments.get(text).map(Vec::as_slice)
     }
 
-    /// The schemas that a statement can see: all of them if it asks about all.
+    /// The schemas that the statement names, and our own.
     pub(super) fn schemas(&self) -> BTreeSet<&str> {
         let named = self.tables.keys().map(|(schema, _)| schema.as_str());
         named
-            .chain(self.listing.keys().map(String::as_str))
-            .chain([PUBLIC])
+            .chain([PUBLIC, INFORMATION_SCHEMA, self.default_schema.as_str()])
+            .filter(|schema| !schema.is_empty())
             .collect()
     }
 
-    /// The tables of one schema, in order.
+    /// The tables of one schema that the statement names, in order.
     pub(super) fn tables(&self, schema: &str) -> BTreeSet<&str> {
         let named = self
             .tables
             .keys()
             .filter(|(own, _)| own == schema)
             .map(|(_, table)| table.as_str());
-        let listed = self
-            .listing
-            .get(schema)
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| name.as_str());
         let relations = (schema == PUBLIC)
             .then_some(RELATIONS)
             .into_iter()
             .flatten();
-        named.chain(listed).chain(relations).collect()
+        named.chain(relations).collect()
     }
 }
 
@@ -203,7 +204,7 @@ pub(super) fn listing_of(
     listing
 }
 
-/// The table that a reference means; none for those that DataFusion answers itself.
+/// The table that a reference means; none for views of the information schema.
 pub(super) async fn find_table(
     frame: &Arc<Frame>,
     table: &ResolvedTableReference,
@@ -216,7 +217,10 @@ pub(super) async fn find_table(
         )));
     }
     if schema == INFORMATION_SCHEMA {
-        return Ok(None);
+        return match View::named(name) {
+            Some(_) => Ok(None),
+            None => Err(unknown_view(name)),
+        };
     }
     if schema == PUBLIC && RELATIONS.contains(&name) {
         return Ok(relation(frame, name));
@@ -228,6 +232,17 @@ pub(super) async fn find_table(
     };
     let stream = find_one(frame, &wanted).await?;
     Ok(Some(Arc::new(StreamTable::new(Arc::clone(frame), stream))))
+}
+
+fn unknown_view(name: &str) -> Error {
+    let views = View::ALL.map(View::as_str);
+    let hint = match near_misses(name, views).as_slice() {
+        [near, ..] => format!("did you mean {near}"),
+        [] => format!("views are {}", views.join(", ")),
+    };
+    Error::not_found(format!(
+        "view {INFORMATION_SCHEMA}.\"{name}\" does not exist: {hint}"
+    ))
 }
 
 fn unknown_relation(name: &str) -> Error {

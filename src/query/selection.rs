@@ -179,7 +179,7 @@ fn equality(filter: &Expr, column: &str) -> Option<String> {
 }
 
 /// Whether `expr` is `column`, as text of whatever type.
-fn is_text_of(expr: &Expr, column: &str) -> bool {
+pub(super) fn is_text_of(expr: &Expr, column: &str) -> bool {
     match expr {
         Expr::Column(found) => found.name == column,
         Expr::Cast(cast) => cast.field.data_type().is_string() && is_text_of(&cast.expr, column),

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 use datafusion::error::DataFusionError;
@@ -9,6 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::errors::to_datafusion;
 use super::pins::{Calls, Pins, StatementPins};
+use super::resolve::PUBLIC;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::{MergePolicy, Snapshot, StreamId, StreamRead, Version};
@@ -20,6 +22,13 @@ pub struct SessionOptions {
     pub pushdown: bool,
     /// What becomes of inserted points whose time is taken.
     pub merge: MergePolicy,
+    /// Where tables are looked up whose names stand alone: a collection, or `public`. The relations of `public` and streams by
+    /// uuid are found wherever this points.
+    pub schema: String,
+    /// How long a statement may run, for whoever runs it; none is no limit.
+    pub timeout: Option<Duration>,
+    /// Whether statements that write are refused.
+    pub read_only: bool,
     /// The state to read; [`Snapshot::Latest`] takes the backend's once for the whole statement.
     pub snapshot: Snapshot,
     /// Versions that stand before the snapshot's: of what a transaction wrote.
@@ -34,6 +43,9 @@ impl Default for SessionOptions {
         Self {
             pushdown: true,
             merge: MergePolicy::default(),
+            schema: PUBLIC.to_owned(),
+            timeout: None,
+            read_only: false,
             snapshot: Snapshot::Latest,
             pins: Pins::default(),
             pins_reads: false,
@@ -43,11 +55,36 @@ impl Default for SessionOptions {
 
 const PUSHDOWN: &str = "btrdb.pushdown";
 const MERGE: &str = "btrdb.merge";
+const SCHEMA: &str = "btrdb.schema";
+const TIMEOUT: &str = "btrdb.timeout";
+
+/// Units of a span of time, in milliseconds. A number without one counts milliseconds, as PostgreSQL has it.
+const SPANS: [(&str, u64); 5] = [
+    ("", 1),
+    ("ms", 1),
+    ("s", 1000),
+    ("min", 60_000),
+    ("h", 3_600_000),
+];
 
 impl SessionOptions {
     /// The settings that [`set`](Self::set) knows.
     pub fn names() -> &'static [&'static str] {
-        &[PUSHDOWN, MERGE]
+        &[PUSHDOWN, MERGE, SCHEMA, TIMEOUT]
+    }
+
+    /// What a setting is set to, as the text that [`set`](Self::set) takes; none for a name that is not known.
+    pub fn get(&self, name: &str) -> Option<String> {
+        match name.to_ascii_lowercase().as_str() {
+            PUSHDOWN => Some(self.pushdown.to_string()),
+            MERGE => Some(self.merge.as_str().to_owned()),
+            SCHEMA => Some(self.schema.clone()),
+            TIMEOUT => Some(self.timeout.map_or_else(
+                || "none".to_owned(),
+                |timeout| format!("{}ms", timeout.as_millis()),
+            )),
+            _ => None,
+        }
     }
 
     /// Sets one setting from text, as `SET name = value` does.
@@ -58,6 +95,8 @@ impl SessionOptions {
         match name.to_ascii_lowercase().as_str() {
             PUSHDOWN => self.pushdown = parse_bool(name, value)?,
             MERGE => self.merge = value.parse()?,
+            SCHEMA => self.schema = parse_schema(value)?,
+            TIMEOUT => self.timeout = parse_timeout(value)?,
             _ => {
                 return Err(Error::invalid(format!(
                     "setting \"{name}\" is unknown: settings are {}",
@@ -66,6 +105,47 @@ impl SessionOptions {
             }
         }
         Ok(())
+    }
+
+    /// Gives one setting its default again, as `RESET name` does.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn reset(&mut self, name: &str) -> Result<()> {
+        // An unknown name has no default, and is refused by its name.
+        let value = Self::default().get(name).unwrap_or_default();
+        self.set(name, &value)
+    }
+}
+
+fn parse_schema(value: &str) -> Result<String> {
+    if value.is_empty() {
+        return Err(Error::invalid(format!(
+            "a {SCHEMA} cannot be empty: it takes a collection, or {PUBLIC}"
+        )));
+    }
+    Ok(value.to_owned())
+}
+
+fn parse_timeout(value: &str) -> Result<Option<Duration>> {
+    let text = value.trim();
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(None);
+    }
+    let end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.trim();
+    let each = SPANS
+        .iter()
+        .find(|(name, _)| unit.eq_ignore_ascii_case(name));
+    match each.and_then(|(_, each)| number.parse::<u64>().ok()?.checked_mul(*each)) {
+        Some(0) => Ok(None),
+        Some(millis) => Ok(Some(Duration::from_millis(millis))),
+        None => Err(Error::invalid(format!(
+            "\"{value}\" is no value for {TIMEOUT}: it takes a whole number of ms, s, min or h, such as 30s, or none"
+        ))),
     }
 }
 
@@ -84,6 +164,8 @@ fn parse_bool(name: &str, value: &str) -> Result<bool> {
 pub(super) struct Settings {
     pub(super) pushdown: bool,
     pub(super) merge: MergePolicy,
+    pub(super) schema: String,
+    pub(super) timeout: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -97,6 +179,18 @@ impl Settings {
         Self {
             pushdown: options.pushdown,
             merge: options.merge,
+            schema: options.schema.clone(),
+            timeout: options.timeout,
+        }
+    }
+
+    fn options(&self) -> SessionOptions {
+        SessionOptions {
+            pushdown: self.pushdown,
+            merge: self.merge,
+            schema: self.schema.clone(),
+            timeout: self.timeout,
+            ..SessionOptions::default()
         }
     }
 }
@@ -119,11 +213,7 @@ impl ExtensionOptions for Settings {
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), DataFusionError> {
-        let mut options = SessionOptions {
-            pushdown: self.pushdown,
-            merge: self.merge,
-            ..SessionOptions::default()
-        };
+        let mut options = self.options();
         let name = format!("{}.{key}", Self::PREFIX);
         options.set(&name, value).map_err(to_datafusion)?;
         *self = Self::of(&options);
@@ -131,17 +221,20 @@ impl ExtensionOptions for Settings {
     }
 
     fn entries(&self) -> Vec<ConfigEntry> {
+        let options = self.options();
+        let entry = |name: &str, description| ConfigEntry {
+            key: name.to_owned(),
+            value: options.get(name),
+            description,
+        };
         vec![
-            ConfigEntry {
-                key: PUSHDOWN.to_owned(),
-                value: Some(self.pushdown.to_string()),
-                description: "whether work goes down into the store",
-            },
-            ConfigEntry {
-                key: MERGE.to_owned(),
-                value: Some(self.merge.as_str().to_owned()),
-                description: "what becomes of inserted points whose time is taken: never, equal, retain, replace",
-            },
+            entry(PUSHDOWN, "whether work goes down into the store"),
+            entry(
+                MERGE,
+                "what becomes of inserted points whose time is taken: never, equal, retain, replace",
+            ),
+            entry(SCHEMA, "where tables are looked up whose names stand alone"),
+            entry(TIMEOUT, "how long a statement may run"),
         ]
     }
 }
@@ -222,6 +315,12 @@ impl Frame {
         taken.await.map(drop)
     }
 
+    /// Where the snapshot does not say what streams hold, pins each that is read: one that is written meanwhile is read as it
+    /// was, to its end.
+    pub(super) fn pin_reads(&self) {
+        self.pins.pin_all();
+    }
+
     /// The snapshot that was [taken](Self::pinned).
     pub(super) fn snapshot(&self) -> Snapshot {
         self.snapshot.get().copied().unwrap_or_default()
@@ -277,5 +376,48 @@ mod tests {
         let error = options.set("btrdb.push", "1").expect_err("unknown");
         assert!(error.message().contains("btrdb.merge"), "{error}");
         options.set("btrdb.pushdown", "maybe").expect_err("no bool");
+    }
+
+    #[test]
+    fn every_setting_reads_as_it_is_written_and_resets() {
+        for (name, value) in [
+            ("btrdb.pushdown", "false"),
+            ("btrdb.merge", "retain"),
+            ("btrdb.schema", "grid/west"),
+            ("btrdb.timeout", "1500ms"),
+        ] {
+            let mut options = SessionOptions::default();
+            options.set(name, value).expect("known");
+            assert_eq!(options.get(name).as_deref(), Some(value));
+            options.reset(name).expect("known");
+            assert_eq!(options, SessionOptions::default(), "{name}");
+        }
+        assert_eq!(
+            SessionOptions::names().len(),
+            4,
+            "all of them are tried above"
+        );
+        SessionOptions::default()
+            .reset("btrdb.no")
+            .expect_err("unknown");
+    }
+
+    #[test]
+    fn spans_of_time_have_units() {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("250", 250),
+            ("2 min", 120_000),
+            ("1H", 3_600_000),
+        ] {
+            let timeout = parse_timeout(text).expect("a span");
+            assert_eq!(timeout, Some(Duration::from_millis(millis)), "{text}");
+        }
+        for none in ["none", "0", "0s"] {
+            assert_eq!(parse_timeout(none).expect("none"), None);
+        }
+        for bad in ["", "soon", "-1s", "1.5s", "1 day", "99999999999999999999s"] {
+            parse_timeout(bad).expect_err(bad);
+        }
     }
 }

@@ -1,30 +1,34 @@
 //! A statement from plan to rows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::{DFSchema, ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
+use datafusion::logical_expr::{EmptyRelation, Explain, LogicalPlan, PlanType, ToStringifiedPlan};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::parser::Statement as Parsed;
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 
 use super::arguments;
+use super::command::Command;
 use super::errors::from_datafusion;
+use super::parameters;
 use super::planner::Planner;
 use super::plans::{Planned, is_timeless};
 use super::resolve::{Meaning, Wanted};
 use super::rules::with_frame;
-use super::session::SessionOptions;
-use super::write::Outcome;
+use super::session::Frame;
+use super::show::spelling;
+use super::write::{self, Change, Outcome};
+use super::yielding::yielding;
 use crate::error::{Error, Result};
+use crate::model::MergePolicy;
 
 /// One statement, planned: names are resolved, the snapshot is taken, no point is read.
 ///
@@ -39,6 +43,24 @@ pub struct Statement {
     optimized: Option<LogicalPlan>,
     schema: SchemaRef,
     parameters: SchemaRef,
+    /// What is done with the rows of the plan, if it writes.
+    writing: Option<Writing>,
+    /// What it asks of the session, if it is about that and not about rows.
+    command: Option<Command>,
+}
+
+/// What makes a plan of rows a statement that writes.
+#[derive(Clone, Debug)]
+pub(super) struct Writing {
+    pub(super) change: Change,
+    /// The plan of EXPLAIN, if the statement only wants to know.
+    pub(super) explained: Option<LogicalPlan>,
+}
+
+impl Writing {
+    pub(super) fn is_explained(&self) -> bool {
+        self.explained.is_some()
+    }
 }
 
 impl Statement {
@@ -47,23 +69,57 @@ impl Statement {
         planner: Planner,
         state: Arc<SessionState>,
         plan: LogicalPlan,
+        writing: Option<Writing>,
     ) -> Result<Self> {
         check_reads(&plan)?;
         // Types are settled before anything is said of them: `SELECT 1 UNION SELECT 2.5` is not integers.
         let plan = typed(&state, plan)?;
-        if let Some((name, value)) = setting_of(&plan) {
-            // A setting that could not be made is refused while planning, not when it is applied.
-            SessionOptions::default().set(&name, &value)?;
-        }
-        Ok(Self {
-            schema: delivered(&plan),
-            parameters: parameters_of(&parsed, &plan)?,
+        let schema = match &writing {
+            None => delivered(&plan, &spelling(&parsed)),
+            Some(Writing {
+                explained: Some(explained),
+                ..
+            }) => delivered(explained, &spelling(&parsed)),
+            Some(_) => write::counted(),
+        };
+        let statement = Self {
+            command: Command::of_plan(&plan)?,
+            schema,
+            parameters: parameters::of(&parsed, &plan)?,
             parsed,
             planner,
             state,
             plan,
             optimized: None,
-        })
+            writing,
+        };
+        statement.check_allowed()?;
+        Ok(statement)
+    }
+
+    fn check_allowed(&self) -> Result<()> {
+        if self.is_update() && self.planner.read_only {
+            return Err(write::read_only());
+        }
+        Ok(())
+    }
+
+    /// A statement that DataFusion has no part in.
+    pub(super) fn commanding(parsed: Parsed, planner: Planner, command: Command) -> Self {
+        Self {
+            parsed,
+            state: Arc::clone(&planner.state),
+            planner,
+            plan: LogicalPlan::EmptyRelation(EmptyRelation {
+                produce_one_row: false,
+                schema: Arc::new(DFSchema::empty()),
+            }),
+            optimized: None,
+            schema: Arc::new(Schema::empty()),
+            parameters: Arc::new(Schema::empty()),
+            writing: None,
+            command: Some(command),
+        }
     }
 
     /// A statement that was planned before, under the frame of now.
@@ -75,7 +131,7 @@ impl Statement {
             Some(_) => Arc::clone(&planner.state),
             None => Arc::new(planner.state_now()),
         };
-        Ok(Self {
+        let statement = Self {
             parsed: kept.parsed.clone(),
             planner,
             state,
@@ -83,12 +139,17 @@ impl Statement {
             optimized,
             schema: Arc::clone(&kept.schema),
             parameters: Arc::clone(&kept.parameters),
-        })
+            writing: kept.writing.clone(),
+            command: None,
+        };
+        statement.check_allowed()?;
+        Ok(statement)
     }
 
     /// Runs the rules now, if what they make of the plan is good for later too.
     pub(super) fn optimize(&mut self) -> Result<()> {
-        let bound = self.parameters.fields().is_empty();
+        // A write is planned when it is run: what it reads may depend on what was written since.
+        let bound = self.parameters.fields().is_empty() && self.writing.is_none();
         if !shows(&self.plan) && bound && is_timeless(&self.plan).map_err(from_datafusion)? {
             self.optimized = Some(self.optimized()?);
         }
@@ -101,6 +162,28 @@ impl Statement {
         optimized.map_err(from_datafusion)
     }
 
+    /// The plan as the rules leave it, if it comes out the same at any moment and all parameters are bound; where it is not at
+    /// hand, only if it is worth the rules' time.
+    pub(super) fn lasting_plan(&self, is_worth_it: bool) -> Result<Option<LogicalPlan>> {
+        if self.optimized.is_some() {
+            return Ok(self.optimized.clone());
+        }
+        let bound = self.parameters.fields().is_empty();
+        let lasts = is_worth_it && !shows(&self.plan) && bound;
+        if !lasts || !is_timeless(&self.plan).map_err(from_datafusion)? {
+            return Ok(None);
+        }
+        self.optimized().map(Some)
+    }
+
+    /// The statement with another plan behind the rules.
+    pub(super) fn with_plan(self, optimized: LogicalPlan) -> Self {
+        Self {
+            optimized: Some(optimized),
+            ..self
+        }
+    }
+
     /// What to keep of it.
     pub(super) fn to_keep(&self, wanted: Wanted, meaning: Meaning) -> Planned {
         Planned {
@@ -111,7 +194,35 @@ impl Statement {
             optimized: self.optimized.clone(),
             schema: Arc::clone(&self.schema),
             parameters: Arc::clone(&self.parameters),
+            writing: self.writing.clone(),
         }
+    }
+
+    pub(super) fn state(&self) -> &Arc<SessionState> {
+        &self.state
+    }
+
+    /// What it reads: all of it, or what it writes is made of.
+    pub(super) fn plan(&self) -> &LogicalPlan {
+        &self.plan
+    }
+
+    pub(super) fn frame(&self) -> &Arc<Frame> {
+        &self.planner.frame
+    }
+
+    pub(super) fn merge(&self) -> MergePolicy {
+        self.planner.settings.merge
+    }
+
+    /// The rows of a query of this statement, as DataFusion delivers them.
+    pub(super) async fn query(&self, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+        let plan = self.planner.optimizers.optimize(&self.state, plan);
+        let plan = plan.map_err(from_datafusion)?;
+        let planner = self.state.query_planner();
+        let physical = planner.create_physical_plan(&plan, self.state.as_ref());
+        let physical = physical.await.map_err(from_datafusion)?;
+        execute_stream(physical, self.state.task_ctx()).map_err(from_datafusion)
     }
 
     /// What [`execute`](Self::execute) delivers, to the nullability: plain types only, no views and no dictionaries.
@@ -119,29 +230,42 @@ impl Statement {
         Arc::clone(&self.schema)
     }
 
+    /// What it was planned under, and the plan before any rule.
+    pub(super) fn planned(&self) -> (&Arc<SessionState>, &LogicalPlan) {
+        (&self.state, &self.plan)
+    }
+
     /// The parameters `$1` to `$n` in order, all nullable; one whose type nothing tells is [`DataType::Null`].
     pub fn parameters(&self) -> SchemaRef {
         Arc::clone(&self.parameters)
     }
 
-    /// Name and value, if this is `SET name = value`. Executing it delivers nothing: the session is the caller's.
-    pub fn setting(&self) -> Option<(String, String)> {
-        setting_of(&self.plan)
+    /// What it asks of the session, if it is about that. Executing it delivers nothing: the session is the caller's.
+    pub fn command(&self) -> Option<&Command> {
+        self.command.as_ref()
     }
 
     /// Whether running it changes the store: it is then [written](Self::write), not [executed](Self::execute).
     pub fn is_update(&self) -> bool {
-        false
+        self.writing
+            .as_ref()
+            .is_some_and(|writing| !writing.is_explained())
     }
 
     /// Runs a statement that [changes the store](Self::is_update): once for each of `rows`, which are values of its parameters;
     /// once if it has none, for whatever `rows` there are.
     ///
-    /// What can be refused is refused before anything is written.
-    pub async fn write(&self, _rows: &[Vec<ScalarValue>]) -> Outcome {
-        Outcome {
-            error: Some(Error::unsupported("the statement changes nothing")),
-            ..Outcome::default()
+    /// What can be refused is refused before anything is written. Rows that INSERT brings are applied in commits of about a
+    /// million points, of however many rows of parameters; every other statement is applied once a row, one after the other.
+    /// What it reads is of the state it was prepared under, for all rows; which streams there are, and what a DELETE of points
+    /// finds, is as of now.
+    pub async fn write(&self, rows: &[Vec<ScalarValue>]) -> Outcome {
+        match &self.writing {
+            Some(Writing {
+                change,
+                explained: None,
+            }) => write::run(self, change, rows).await,
+            _ => Outcome::refused(Error::unsupported("the statement changes nothing")),
         }
     }
 
@@ -154,8 +278,9 @@ impl Statement {
         let expected = self.parameters.fields().len();
         if values.len() != expected {
             return Err(Error::invalid(format!(
-                "the statement has {expected} parameters, and {} values were given",
-                values.len()
+                "the statement has {}, and {} given",
+                counted(expected, "parameter", "parameters"),
+                counted(values.len(), "value was", "values were")
             )));
         }
         if expected == 0 {
@@ -172,7 +297,48 @@ impl Statement {
             .plan
             .with_param_values(ParamValues::from(values.to_vec()))
             .map_err(from_datafusion)?;
-        Self::new(planned.parsed, planned.planner, planned.state, plan)
+        Self::new(
+            planned.parsed,
+            planned.planner,
+            planned.state,
+            plan,
+            planned.writing,
+        )
+    }
+
+    /// What a write would do, in front of the plan of what it reads.
+    async fn explain(&self, writing: &Writing) -> Result<SendableRecordBatchStream> {
+        let Some(LogicalPlan::Explain(explain)) = &writing.explained else {
+            return Err(Error::unsupported(
+                "the statement changes the store: it is run as an update, and answers a count",
+            ));
+        };
+        let operation = write::explain(self, &writing.change).await?;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec!["write_plan"])),
+            Arc::new(StringArray::from(vec![operation])),
+        ];
+        let first = RecordBatch::try_new(self.schema(), columns)
+            .map_err(|error| Error::internal(error.to_string()))?;
+        let first = stream::iter([Ok(first)]);
+        if let Change::DeletePoints(_) = writing.change {
+            // It reads no rows.
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(
+                self.schema(),
+                first,
+            )));
+        }
+        let plan = LogicalPlan::Explain(Explain {
+            plan: Arc::new(self.plan.clone()),
+            stringified_plans: vec![self.plan.to_stringified(PlanType::InitialLogicalPlan)],
+            ..explain.clone()
+        });
+        let physical = self.state.create_physical_plan(&plan).await;
+        let physical = physical.and_then(yielding).map_err(from_datafusion)?;
+        let rows = execute_stream(physical, self.state.task_ctx()).map_err(from_datafusion)?;
+        let schema = self.schema();
+        let rows = first.chain(rows.map(move |batch| conform(&batch?, &schema)));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 
     /// Starts reading. Dropping the stream stops it and frees what it holds.
@@ -184,12 +350,19 @@ impl Statement {
     pub async fn execute(&self) -> Result<SendableRecordBatchStream> {
         if !self.parameters.fields().is_empty() {
             return Err(Error::invalid(format!(
-                "the statement has {} parameters that are not bound",
-                self.parameters.fields().len()
+                "the statement has {} not bound",
+                counted(
+                    self.parameters.fields().len(),
+                    "parameter that is",
+                    "parameters that are"
+                )
             )));
         }
-        if self.setting().is_some() {
-            let nothing = futures::stream::empty();
+        if let Some(writing) = &self.writing {
+            return self.explain(writing).await;
+        }
+        if self.command.is_some() {
+            let nothing = stream::empty();
             let nothing = RecordBatchStreamAdapter::new(self.schema(), nothing);
             return Ok(Box::pin(nothing));
         }
@@ -219,6 +392,10 @@ impl Statement {
     }
 }
 
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// The plan with all its types settled. Parameters that are not bound may leave some open.
 fn typed(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
     if shows(&plan) {
@@ -243,15 +420,6 @@ fn shows(plan: &LogicalPlan) -> bool {
     )
 }
 
-fn setting_of(plan: &LogicalPlan) -> Option<(String, String)> {
-    match plan {
-        LogicalPlan::Statement(PlanStatement::SetVariable(set)) => {
-            Some((set.variable.clone(), set.value.clone()))
-        }
-        _ => None,
-    }
-}
-
 /// Refuses plans that would change something, whatever text they came from.
 fn check_reads(plan: &LogicalPlan) -> Result<()> {
     let mut refused = None;
@@ -267,62 +435,36 @@ fn check_reads(plan: &LogicalPlan) -> Result<()> {
     .map_err(from_datafusion)?;
     match refused {
         Some(node) => Err(Error::unsupported(format!(
-            "{node} is not supported: SQL reads here, and writing goes through Arrow Flight DoPut for now"
+            "{node} is not supported inside of a query: send it as a statement of its own"
         ))),
         None => Ok(()),
     }
 }
 
-fn parameters_of(parsed: &Parsed, plan: &LogicalPlan) -> Result<SchemaRef> {
-    let mut types = BTreeMap::<usize, DataType>::new();
-    for (id, data_type) in plan.get_parameter_types().map_err(from_datafusion)? {
-        let data_type = data_type.unwrap_or(DataType::Null);
-        types.insert(arguments::ordinal(&id)?, plain(&data_type));
+/// The schema of the plan in plain types, without DataFusion's own metadata; named as `spelling` says where it does.
+fn delivered(plan: &LogicalPlan, spelling: &[Option<&str>]) -> SchemaRef {
+    let mut fields: Vec<FieldRef> = plan.schema().fields().iter().map(plain_field).collect();
+    if spelling.len() == fields.len() {
+        for (field, name) in fields.iter_mut().zip(spelling) {
+            if let Some(name) = name {
+                *field = Arc::new(field.as_ref().clone().with_name(*name));
+            }
+        }
     }
-    for (id, names_stream) in arguments::parameters(parsed) {
-        let known = if names_stream {
-            DataType::Utf8
-        } else {
-            DataType::Null
-        };
-        types.entry(arguments::ordinal(&id)?).or_insert(known);
-    }
-    let count = types.keys().next_back().copied().unwrap_or(0);
-    let fields: Vec<Field> = (1..=count)
-        .map(|ordinal| {
-            let data_type = types.remove(&ordinal).unwrap_or(DataType::Null);
-            Field::new(format!("${ordinal}"), data_type, true)
-        })
-        .collect();
-    Ok(Arc::new(Schema::new(fields)))
-}
-
-/// The schema of the plan in plain types, without DataFusion's own metadata.
-fn delivered(plan: &LogicalPlan) -> SchemaRef {
-    let fields: Vec<Field> = plan
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| {
-            field
-                .as_ref()
-                .clone()
-                .with_data_type(plain(field.data_type()))
-        })
-        .collect();
     Arc::new(Schema::new(fields))
 }
 
+/// The field in [plain](plain) types.
+pub(super) fn plain_field(field: &FieldRef) -> FieldRef {
+    let data_type = plain(field.data_type());
+    if data_type == *field.data_type() {
+        return Arc::clone(field);
+    }
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
+}
+
 /// The type that every client knows: no views, no dictionaries, no run ends, at any depth.
-fn plain(data_type: &DataType) -> DataType {
-    let plain_field = |field: &FieldRef| -> FieldRef {
-        Arc::new(
-            field
-                .as_ref()
-                .clone()
-                .with_data_type(plain(field.data_type())),
-        )
-    };
+pub(super) fn plain(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
@@ -342,7 +484,10 @@ fn plain(data_type: &DataType) -> DataType {
 }
 
 /// The batch as the schema says: types made plain, names and nullability as declared.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, DataFusionError> {
+pub(super) fn conform(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, DataFusionError> {
     // A value that does not fit is an error, not a NULL.
     let exactly = CastOptions {
         safe: false,

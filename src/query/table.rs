@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Column;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -17,6 +18,8 @@ use super::points::{PointColumn, PointRead, ZONE};
 use super::scan::ScanExec;
 use super::selection::{is_about_streams, select};
 use super::session::Frame;
+use super::write::Destination;
+use super::write::foreign::{self, Takes};
 use crate::model::{StreamDescriptor, StreamRead, Version};
 
 /// A stream as a statement names it.
@@ -172,6 +175,43 @@ impl TableProvider for StreamTable {
         );
         Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
     }
+
+    async fn insert_into(
+        &self,
+        state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        operation: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if let Some(version) = self.stream.version {
+            let why = format!(
+                "version {version} stays as it is; leave out @{version} to write the stream"
+            );
+            return foreign::refuse("INSERT into a version", &why);
+        }
+        let takes = Takes::Points(Destination::Stream(Arc::clone(&self.stream.descriptor)));
+        foreign::insert_into(&self.frame.backend, takes, state, input, operation)
+    }
+
+    async fn delete_from(
+        &self,
+        _state: &dyn Session,
+        _filters: Vec<Expr>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("DELETE", foreign::LEFT_OVER)
+    }
+
+    async fn update(
+        &self,
+        _state: &dyn Session,
+        _assignments: Vec<(String, Expr)>,
+        _filters: Vec<Expr>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("UPDATE", foreign::LEFT_OVER)
+    }
+
+    async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("TRUNCATE", foreign::LEFT_OVER)
+    }
 }
 
 /// The points of every stream, with what tells the streams apart beside them.
@@ -249,5 +289,36 @@ impl TableProvider for PointsTable {
             project(&self.columns, projection),
         );
         Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+    }
+
+    async fn insert_into(
+        &self,
+        state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        operation: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let takes = Takes::Points(Destination::Points);
+        foreign::insert_into(&self.frame.backend, takes, state, input, operation)
+    }
+
+    async fn delete_from(
+        &self,
+        _state: &dyn Session,
+        _filters: Vec<Expr>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("DELETE", foreign::LEFT_OVER)
+    }
+
+    async fn update(
+        &self,
+        _state: &dyn Session,
+        _assignments: Vec<(String, Expr)>,
+        _filters: Vec<Expr>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("UPDATE", foreign::LEFT_OVER)
+    }
+
+    async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        foreign::refuse("TRUNCATE", foreign::LEFT_OVER)
     }
 }

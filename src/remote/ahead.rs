@@ -10,10 +10,14 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesOrdered, try_unfold};
 use futures::{FutureExt, StreamExt};
 
+use super::room::{Room, Taken};
 use crate::error::Result;
 
 /// Results of one stream that wait for their turn.
 pub(super) const READ_AHEAD_BYTES: usize = 256 * 1024;
+
+/// Room for the results of one stream: what is read ahead, and the message that exceeds it.
+const RESULTS_BYTES: usize = READ_AHEAD_BYTES + (1 << 20);
 
 /// Streams begun at once before anything is known about their size.
 const WIDTH_FIRST: usize = 8;
@@ -35,6 +39,8 @@ struct Begun<T> {
     /// What was not read ahead.
     rest: Option<Results<T>>,
     is_large: bool,
+    /// For what is ready.
+    room: Option<Taken>,
 }
 
 struct InOrder<I, T> {
@@ -44,14 +50,16 @@ struct InOrder<I, T> {
     width: usize,
     width_max: usize,
     ahead_bytes: usize,
+    room: Room,
 }
 
 /// The results of `jobs`, job by job, at most `width` of them begun at any time, of each of which about `ahead_bytes` are read
-/// before their turn. Ends with the first error.
+/// before their turn, as far as there is `room`. Ends with the first error.
 pub(super) fn in_order<T: Bytes + Send + 'static>(
     jobs: impl Iterator<Item = Results<T>> + Send + 'static,
     width: usize,
     ahead_bytes: usize,
+    room: &Room,
 ) -> Results<T> {
     let state = InOrder {
         jobs,
@@ -60,6 +68,7 @@ pub(super) fn in_order<T: Bytes + Send + 'static>(
         width: WIDTH_FIRST.min(width.max(1)),
         width_max: width.max(1),
         ahead_bytes,
+        room: room.clone(),
     };
     try_unfold(state, |mut state| async move {
         Ok(state.next().await?.map(|result| (result, state)))
@@ -74,6 +83,7 @@ impl<I: Iterator<Item = Results<T>>, T: Bytes + Send + 'static> InOrder<I, T> {
                 if let Some(result) = current.ready.pop_front() {
                     return result.map(Some);
                 }
+                current.room = None;
                 if let Some(rest) = &mut current.rest
                     && let Some(result) = rest.next().await
                 {
@@ -81,11 +91,7 @@ impl<I: Iterator<Item = Results<T>>, T: Bytes + Send + 'static> InOrder<I, T> {
                 }
                 self.current = None;
             }
-            while self.begun.len() < self.width
-                && let Some(job) = self.jobs.next()
-            {
-                self.begun.push_back(begin(job, self.ahead_bytes).boxed());
-            }
+            self.begin_jobs();
             let Some(begun) = self.begun.next().await else {
                 return Ok(None);
             };
@@ -96,27 +102,49 @@ impl<I: Iterator<Item = Results<T>>, T: Bytes + Send + 'static> InOrder<I, T> {
             self.current = Some(begun);
         }
     }
+
+    /// Begins what may be begun. The one whose turn is next needs no room for that.
+    fn begin_jobs(&mut self) {
+        while self.begun.len() < self.width {
+            let room = self.room.for_results(RESULTS_BYTES);
+            if room.is_none() && !self.begun.is_empty() {
+                return;
+            }
+            let Some(job) = self.jobs.next() else {
+                return;
+            };
+            let begun = begin(job, self.ahead_bytes, room);
+            self.begun.push_back(begun.boxed());
+        }
+    }
 }
 
-/// Reads a stream ahead, as far as that goes.
-async fn begin<T: Bytes>(mut job: Results<T>, ahead_bytes: usize) -> Begun<T> {
+/// Reads a stream ahead, as far as that goes; without room, to its first result.
+async fn begin<T: Bytes>(
+    mut job: Results<T>,
+    ahead_bytes: usize,
+    mut room: Option<Taken>,
+) -> Begun<T> {
+    let ahead_bytes = if room.is_some() { ahead_bytes } else { 1 };
     let mut ready = VecDeque::new();
     let mut bytes = 0;
-    while bytes < ahead_bytes {
-        let Some(result) = job.next().await else {
-            return Begun {
-                ready,
-                rest: None,
-                is_large: false,
-            };
-        };
+    let mut rest = None;
+    while let Some(result) = job.next().await {
         bytes += result.as_ref().map_or(ahead_bytes, T::bytes);
         ready.push_back(result);
+        if bytes >= ahead_bytes {
+            rest = Some(job);
+            break;
+        }
+    }
+    if let Some(room) = &mut room {
+        room.shrink(bytes);
     }
     Begun {
         ready,
-        rest: Some(job),
-        is_large: bytes >= READ_AHEAD_BYTES,
+        is_large: rest.is_some() && bytes >= READ_AHEAD_BYTES,
+        rest,
+        room,
     }
 }
 
@@ -133,6 +161,10 @@ mod tests {
 
     #[derive(Debug, PartialEq)]
     struct Piece(usize, usize);
+
+    fn plenty() -> Room {
+        Room::new(1 << 30)
+    }
 
     impl Bytes for Piece {
         fn bytes(&self) -> usize {
@@ -165,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn results_keep_the_order_of_their_jobs() {
         let produced = Arc::default();
-        let all: Vec<Piece> = in_order(jobs(100, 1, &produced), 64, READ_AHEAD_BYTES)
+        let all: Vec<Piece> = in_order(jobs(100, 1, &produced), 64, READ_AHEAD_BYTES, &plenty())
             .try_collect()
             .await
             .expect("no errors");
@@ -176,7 +208,8 @@ mod tests {
     #[tokio::test]
     async fn what_waits_is_bounded() {
         let produced = Arc::default();
-        let mut results = in_order(jobs(100, READ_AHEAD_BYTES, &produced), 64, READ_AHEAD_BYTES);
+        let jobs = jobs(100, READ_AHEAD_BYTES, &produced);
+        let mut results = in_order(jobs, 64, READ_AHEAD_BYTES, &plenty());
         for taken in 1..=500 {
             results.next().await.expect("more").expect("no errors");
             let waiting = produced.load(Ordering::Relaxed) - taken;
@@ -185,10 +218,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn without_room_one_waits_at_a_time() {
+        let none = Room::new(0);
+        let produced = Arc::default();
+        let mut results = in_order(jobs(100, 1, &produced), 64, READ_AHEAD_BYTES, &none);
+        for taken in 1..=1000 {
+            let piece = results.next().await.expect("more").expect("no errors");
+            assert_eq!(piece, Piece((taken - 1) / 10, 1));
+            let waiting = produced.load(Ordering::Relaxed) - taken;
+            assert_eq!(waiting, 0, "after {taken}");
+        }
+        assert!(results.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn readers_share_the_room() {
+        let room = Room::new(4 * 2 * RESULTS_BYTES as u64);
+        let produced = Arc::default();
+        let mut readers = Vec::new();
+        for reader in 1..=20 {
+            let jobs = jobs(100, READ_AHEAD_BYTES, &produced);
+            let mut results = in_order(jobs, 64, READ_AHEAD_BYTES, &room);
+            results.next().await.expect("more").expect("no errors");
+            readers.push(results);
+            let waiting = produced.load(Ordering::Relaxed) - reader;
+            let held = waiting * READ_AHEAD_BYTES;
+            assert!(held <= 4 * RESULTS_BYTES, "{waiting} for {reader} readers");
+        }
+        // Those who left make room for those who stay.
+        let last = readers.pop().expect("the last");
+        drop(readers);
+        let rest: Vec<Piece> = last.try_collect().await.expect("no errors");
+        assert_eq!(rest.len(), 999);
+    }
+
+    #[tokio::test]
     async fn the_first_error_ends_it() {
         let fails = stream::iter([Ok(Piece(0, 1)), Err(Error::internal("broken"))]).boxed();
         let never = stream::iter([Ok(Piece(1, 1))]).boxed();
-        let mut results = in_order([fails, never].into_iter(), 8, READ_AHEAD_BYTES);
+        let mut results = in_order([fails, never].into_iter(), 8, READ_AHEAD_BYTES, &plenty());
         assert_eq!(
             results.next().await.expect("one").expect("fine"),
             Piece(0, 1)

@@ -13,8 +13,9 @@ use tonic::{Request, Streaming};
 
 use super::calls::{Answer, Info, Streamed, Unary};
 use super::failure::{Failure, Outcome, reworded};
-use super::patience::{Backoff, within};
-use super::pool::{Client, Pool};
+use super::patience::{Backoff, Outage, Reason, within};
+use super::pool::Pool;
+use super::room::{Room, Taken};
 use super::settings::Settings;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::wire::proto;
@@ -66,6 +67,8 @@ struct Pools {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) settings: Settings,
+    /// For what has arrived and nobody has taken.
+    pub(super) room: Room,
     /// Points of one insert that it took or would take; goes down when it refuses.
     pub(super) insert_points: AtomicUsize,
     authorization: Option<MetadataValue<Ascii>>,
@@ -74,6 +77,7 @@ pub(super) struct Link {
     abilities: Mutex<Option<Abilities>>,
     asking: tokio::sync::Mutex<()>,
     random: Mutex<StdRng>,
+    outage: Outage,
 }
 
 impl Link {
@@ -96,6 +100,7 @@ impl Link {
             std::slice::from_ref(&settings.endpoint),
         )?);
         Ok(Self {
+            room: Room::new(settings.read_ahead_bytes),
             insert_points: AtomicUsize::new(settings.insert_points.max(1)),
             authorization,
             pools: Mutex::new(Pools {
@@ -105,6 +110,7 @@ impl Link {
             abilities: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             random: Mutex::new(StdRng::from_os_rng()),
+            outage: Outage::default(),
             settings,
         })
     }
@@ -216,7 +222,8 @@ impl Link {
         repeat: Repeat,
     ) -> Result<C::Answer, Failure> {
         let deadline = self.settings.call_deadline;
-        let attempt = |client: Client, endpoint: Arc<str>| {
+        let attempt = |pool: &Pool| {
+            let (client, endpoint) = pool.client();
             let call = C::call(client, self.request(ask.clone()));
             async move {
                 let answer = within(deadline, call)
@@ -234,8 +241,8 @@ impl Link {
         &self,
         ask: C::Ask,
     ) -> Result<Messages<C::Answer>, Failure> {
-        let attempt = |client: Client, endpoint: Arc<str>| {
-            let begun = self.begin::<C>(client, endpoint, ask.clone());
+        let attempt = |pool: &Pool| {
+            let begun = self.begin::<C>(pool, ask.clone());
             async move {
                 let mut messages = begun.await?;
                 messages.first = messages.read().await?;
@@ -250,8 +257,8 @@ impl Link {
         &self,
         ask: C::Ask,
     ) -> Result<Vec<C::Answer>, Failure> {
-        let attempt = |client: Client, endpoint: Arc<str>| {
-            let begun = self.begin::<C>(client, endpoint, ask.clone());
+        let attempt = |pool: &Pool| {
+            let begun = self.begin::<C>(pool, ask.clone());
             async move {
                 let mut messages = begun.await?;
                 let mut all = Vec::new();
@@ -266,10 +273,10 @@ impl Link {
 
     fn begin<C: Streamed>(
         &self,
-        client: Client,
-        endpoint: Arc<str>,
+        pool: &Pool,
         ask: C::Ask,
     ) -> impl Future<Output = Result<Messages<C::Answer>, Failure>> + Send + use<C> {
+        let (client, endpoint, room) = pool.client_in(&self.room);
         let call = C::call(client, self.request(ask));
         let patience = self.settings.idle_deadline;
         async move {
@@ -279,7 +286,7 @@ impl Link {
             let call = call.map_err(|status| Failure::of_status(&status, &endpoint))?;
             Ok(Messages {
                 first: None,
-                rest: Some(call.into_inner()),
+                rest: Some((call.into_inner(), room)),
                 endpoint,
                 patience,
             })
@@ -290,23 +297,25 @@ impl Link {
     async fn attempts<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         repeat: Repeat,
-        attempt: impl Fn(Client, Arc<str>) -> F,
+        attempt: impl Fn(&Pool) -> F,
     ) -> Result<T, Failure> {
-        let mut backoff = Backoff::new(&self.settings, &self.random);
+        let mut backoff = Backoff::new(&self.settings, &self.random, &self.outage);
         loop {
             let pool = self.pool();
-            let (client, endpoint) = pool.client();
-            let failure = match attempt(client, endpoint).await {
-                Ok(answer) => return Ok(answer),
+            let failure = match attempt(&pool).await {
+                Ok(answer) => {
+                    self.outage.is_over();
+                    return Ok(answer);
+                }
                 Err(failure) => failure,
             };
             self.note(&failure, &pool);
-            let least = match failure.outcome {
-                Outcome::Declined => DECLINED_PAUSE,
-                _ => Duration::ZERO,
+            let reason = match failure.outcome {
+                Outcome::Declined => Reason::Declined(DECLINED_PAUSE),
+                _ => Reason::Away,
             };
-            if !repeat.allows(failure.outcome) || !backoff.pause(least).await {
-                return Err(self.last_word(failure));
+            if !repeat.allows(failure.outcome) || !backoff.pause(reason).await {
+                return Err(self.last_word(failure, backoff.tried()));
             }
             if failure.error.code() != Some(Code::ResourceDepleted)
                 && failure.outcome == Outcome::Declined
@@ -330,6 +339,9 @@ impl Link {
                 *self.abilities.lock() = None;
             }
             Outcome::Declined | Outcome::Told => {}
+        }
+        if matches!(failure.outcome, Outcome::Declined | Outcome::Told) {
+            self.outage.is_over();
         }
     }
 
@@ -369,18 +381,26 @@ impl Link {
         }
     }
 
-    fn last_word(&self, failure: Failure) -> Failure {
-        match failure.error.code() {
-            Some(code @ Code::WrongEndpoint) => Failure {
-                error: Error::unsupported(format!(
-                    "{}; which node of its cluster is to be asked it does not say",
-                    failure.error.message()
-                ))
-                .with_code(code),
-                ..failure
-            },
-            _ => failure,
-        }
+    /// The failure that is told, after so many attempts in so long.
+    fn last_word(&self, failure: Failure, tried: Option<(u32, Duration)>) -> Failure {
+        let error = &failure.error;
+        let error = match (error.code(), tried) {
+            (Some(code @ Code::WrongEndpoint), _) => Error::unsupported(format!(
+                "{}; which node of its cluster is to be asked it does not say",
+                error.message()
+            ))
+            .with_code(code),
+            (_, Some((times, time))) => reworded(
+                error,
+                format!(
+                    "{} (asked {times} times in {:.1} s)",
+                    error.message(),
+                    time.as_secs_f64()
+                ),
+            ),
+            (_, None) => return failure,
+        };
+        Failure { error, ..failure }
     }
 }
 
@@ -388,7 +408,8 @@ impl Link {
 pub(super) struct Messages<A> {
     /// The one that was waited for already.
     first: Option<A>,
-    rest: Option<Streaming<A>>,
+    /// Those to come, and the room for them.
+    rest: Option<(Streaming<A>, Option<Taken>)>,
     endpoint: Arc<str>,
     patience: Duration,
 }
@@ -406,7 +427,7 @@ impl<A: Answer> Messages<A> {
     }
 
     async fn read(&mut self) -> Result<Option<A>, Failure> {
-        let Some(rest) = &mut self.rest else {
+        let Some((rest, _)) = &mut self.rest else {
             return Ok(None);
         };
         let message = within(self.patience, rest.message())

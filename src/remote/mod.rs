@@ -8,7 +8,7 @@
 //! points stats multi lookups metadata writes subscribe      what to call, and how answers become one
 //!   spans  pieces wide  join                                 ... where that takes some thought
 //! versions    one state for several calls on one stream
-//! ahead       many streams in their order, the next ones begun early, memory bounded
+//! ahead  room many streams in their order, the next ones begun early, memory bounded
 //! reads       answers in Arrow or in rows of protobuf, as one
 //! link        who asks whom, what is tried again        calls  failure  patience
 //! pool        connections
@@ -35,6 +35,7 @@ mod points;
 mod pool;
 pub mod profile;
 mod reads;
+mod room;
 mod settings;
 mod spans;
 mod stats;

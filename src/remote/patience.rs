@@ -15,8 +15,11 @@ use super::settings::Settings;
 /// Before the second attempt; twice as long before each other one.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// The longest pause: who waits for a server that starts again is not to wait much longer than it takes.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Longer than anybody waits, and short enough to be added to a point in time.
+const TOTAL_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A deadline that is seen so late was not waited for: whoever asks for results was busy with the ones it had. On a machine that is
 /// busy itself this gives more time than was asked for, which does no harm.
@@ -52,37 +55,97 @@ pub(super) async fn within<F: Future>(patience: Duration, future: F) -> Option<F
     .await
 }
 
+/// Since when a server has been out of reach.
+///
+/// One that starts again is waited for, by everybody who asks meanwhile. Once it has been away for longer than that takes, callers
+/// are told after a few attempts, because to wait as long again would help none of them.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    /// The first failure and the last one.
+    seen: Mutex<Option<(Instant, Instant)>>,
+}
+
+impl Outage {
+    /// A call found the server out of reach: since when it has been. Failures more than `total` apart are outages of their own.
+    fn goes_on(&self, total: Duration) -> Instant {
+        let now = Instant::now();
+        let mut seen = self.seen.lock();
+        let first = match *seen {
+            // Nobody asked in between: it may have been there.
+            Some((_, last)) if now.duration_since(last) > total => now,
+            Some((first, _)) => first,
+            None => now,
+        };
+        *seen = Some((first, now));
+        first
+    }
+
+    /// A call was answered.
+    pub(super) fn is_over(&self) {
+        *self.seen.lock() = None;
+    }
+}
+
 /// Pauses between attempts, until attempts or patience run out.
 pub(super) struct Backoff<'a> {
     random: &'a Mutex<StdRng>,
+    outage: &'a Outage,
     attempts_left: u32,
     total: Duration,
+    begun: Instant,
+    attempts: u32,
     deadline: Option<Instant>,
     pause: Duration,
 }
 
+/// Why another attempt is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The server is out of reach.
+    Away,
+    /// It answered that it cannot for now, and is to be left in peace for so long.
+    Declined(Duration),
+}
+
 impl<'a> Backoff<'a> {
-    pub(super) fn new(settings: &Settings, random: &'a Mutex<StdRng>) -> Self {
+    pub(super) fn new(settings: &Settings, random: &'a Mutex<StdRng>, outage: &'a Outage) -> Self {
         Self {
             random,
+            outage,
             attempts_left: settings.retries,
-            total: settings.retry_total,
+            total: settings.retry_total.min(TOTAL_MAX),
+            begun: Instant::now(),
+            attempts: 1,
             deadline: None,
             pause: PAUSE,
         }
     }
 
-    /// Waits before another attempt, at least for `least`, or says at once that there is none.
-    pub(super) async fn pause(&mut self, least: Duration) -> bool {
+    /// How often was tried in how long, where it was more than once.
+    pub(super) fn tried(&self) -> Option<(u32, Duration)> {
+        (self.attempts > 1).then(|| (self.attempts, self.begun.elapsed()))
+    }
+
+    /// Waits before another attempt, or says at once that there is none.
+    pub(super) async fn pause(&mut self, reason: Reason) -> bool {
         let now = Instant::now();
         let deadline = *self.deadline.get_or_insert(now + self.total);
         // Between half and all of it, so that many who failed together do not come back together.
         let share = self.random.lock().random_range(0.5..=1.0);
-        let pause = self.pause.mul_f64(share).max(least);
-        if self.attempts_left == 0 || now + pause > deadline {
+        let mut pause = self.pause.mul_f64(share);
+        let may_return = match reason {
+            Reason::Away => now + pause <= self.outage.goes_on(self.total) + self.total,
+            Reason::Declined(least) => {
+                pause = pause.max(least);
+                false
+            }
+        };
+        let has_attempts = self.attempts_left > 0 && now + pause <= deadline;
+        if !may_return && !has_attempts {
             return false;
         }
-        self.attempts_left -= 1;
+        self.attempts_left = self.attempts_left.saturating_sub(1);
+        self.attempts += 1;
         sleep(pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         true
@@ -124,21 +187,48 @@ mod tests {
         assert_eq!(start.elapsed(), patience);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn attempts_and_patience_run_out() {
+    /// Attempts of a call that never succeeds, and how long they took.
+    async fn attempts(settings: &Settings, outage: &Outage, reason: Reason) -> (u32, Duration) {
         let random = Mutex::new(StdRng::seed_from_u64(1));
+        let start = Instant::now();
+        let mut backoff = Backoff::new(settings, &random, outage);
+        while backoff.pause(reason).await {}
+        (backoff.attempts, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_declines_is_asked_a_few_times() {
         let settings = Settings::default();
-        let mut backoff = Backoff::new(&settings, &random);
-        let mut attempts = 0;
-        while backoff.pause(Duration::ZERO).await {
-            attempts += 1;
-        }
-        assert_eq!(attempts, settings.retries);
+        let reason = Reason::Declined(Duration::from_millis(300));
+        let (tried, took) = attempts(&settings, &Outage::default(), reason).await;
+        assert_eq!(tried, 1 + settings.retries);
+        assert!(took >= 4 * Duration::from_millis(300), "{took:?}");
         let hasty = Settings {
             retry_total: Duration::from_millis(100),
             ..settings
         };
-        let mut backoff = Backoff::new(&hasty, &random);
-        assert!(!backoff.pause(Duration::from_millis(300)).await);
+        let (tried, _) = attempts(&hasty, &Outage::default(), reason).await;
+        assert_eq!(tried, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_away_is_waited_for_once() {
+        let settings = Settings::default();
+        let outage = Outage::default();
+        let (_, took) = attempts(&settings, &outage, Reason::Away).await;
+        let range = settings.retry_total - PAUSE_MAX..=settings.retry_total + PAUSE_MAX;
+        assert!(range.contains(&took), "{took:?}");
+        let (tried, took) = attempts(&settings, &outage, Reason::Away).await;
+        assert_eq!(tried, 1 + settings.retries, "it is known to be away");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        outage.is_over();
+        let (_, took) = attempts(&settings, &outage, Reason::Away).await;
+        assert!(range.contains(&took), "{took:?}, another time");
+        sleep(2 * settings.retry_total).await;
+        let (_, took) = attempts(&settings, &outage, Reason::Away).await;
+        assert!(
+            range.contains(&took),
+            "{took:?}, for it may have been there"
+        );
     }
 }

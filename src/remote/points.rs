@@ -44,11 +44,12 @@ pub(super) fn points(link: Arc<Link>, query: PointQuery) -> Results<PointBatch> 
         None => READ_AHEAD_BYTES,
     };
     let query = Arc::new(query);
+    let room = link.room.clone();
     let jobs = (0..query.streams.len()).map(move |place| {
         let parts = of_stream(&link, &query, &ranges, place);
         batches(parts, &query, place)
     });
-    in_order(jobs, width, ahead)
+    in_order(jobs, width, ahead, &room)
 }
 
 /// The parts of `ranges` that can hold points. The last nanosecond cannot, and there are servers that refuse ranges which
@@ -128,6 +129,7 @@ fn many(
     version: Version,
 ) -> Results<(Version, Columns)> {
     let (link, query) = (Arc::clone(link), Arc::clone(query));
+    let room = link.room.clone();
     let parts = ranges.into_iter().map(move |range| {
         let (link, query) = (Arc::clone(&link), Arc::clone(&query));
         async move {
@@ -141,7 +143,7 @@ fn many(
         .try_flatten_stream()
         .boxed()
     });
-    in_order(parts, RANGES_AHEAD, READ_AHEAD_BYTES)
+    in_order(parts, RANGES_AHEAD, READ_AHEAD_BYTES, &room)
 }
 
 /// What one stream answers, cut to the size of batches, up to the limit; at least one batch, for the version.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
+use super::room::{Room, Taken};
 use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::wire::proto::b_tr_db_client::BTrDbClient;
@@ -17,6 +18,9 @@ pub(super) type Client = BTrDbClient<Channel>;
 /// What a server may send of one call before somebody reads it. With a round trip of 10 ms that lets 400 MB/s through; and
 /// calls that were begun early hold no more than this.
 const CALL_WINDOW_BYTES: u32 = 4 << 20;
+
+/// The same where there is no room for that: a frame.
+const SMALL_WINDOW_BYTES: u32 = FRAME_BYTES_MAX;
 
 /// What it may send of all calls of a connection: as much as there can be. A smaller one would be filled by calls that wait
 /// for their turn, and the one whose turn it is would hang.
@@ -38,8 +42,16 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) struct Pool {
     /// Where they lead, in order of preference.
     endpoints: Vec<Arc<str>>,
-    connections: Vec<(Client, Arc<str>)>,
+    connections: Vec<Connection>,
     next: AtomicUsize,
+}
+
+/// Windows are those of a connection, so there is one for each kind of call. Neither is opened before it is used.
+struct Connection {
+    client: Client,
+    /// For calls without room.
+    small: Client,
+    endpoint: Arc<str>,
 }
 
 impl Pool {
@@ -64,9 +76,16 @@ impl Pool {
         let endpoints: Vec<Arc<str>> = endpoints.iter().map(|name| Arc::from(&**name)).collect();
         let count = settings.connections.max(endpoints.len()).max(1);
         let connections = endpoints.iter().cycle().take(count).map(|name| {
-            let channel = endpoint(settings, name, roots.as_ref())?.connect_lazy();
-            let client = Client::new(channel).max_decoding_message_size(usize::MAX);
-            Ok((client, Arc::clone(name)))
+            let endpoint = endpoint(settings, name, roots.as_ref())?;
+            let client = |window: u32| {
+                let channel = endpoint.clone().initial_stream_window_size(window);
+                Client::new(channel.connect_lazy()).max_decoding_message_size(usize::MAX)
+            };
+            Ok(Connection {
+                client: client(CALL_WINDOW_BYTES),
+                small: client(SMALL_WINDOW_BYTES),
+                endpoint: Arc::clone(name),
+            })
         });
         let connections = connections.collect::<Result<_>>()?;
         Ok(Self {
@@ -84,9 +103,25 @@ impl Pool {
 
     /// The next connection, and where it leads.
     pub(super) fn client(&self) -> (Client, Arc<str>) {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
-        let (client, name) = &self.connections[turn];
-        (client.clone(), Arc::clone(name))
+        let connection = self.connection();
+        let endpoint = Arc::clone(&connection.endpoint);
+        (connection.client.clone(), endpoint)
+    }
+
+    /// The same for a call with many answers, and what it takes of the room while it runs.
+    pub(super) fn client_in(&self, room: &Room) -> (Client, Arc<str>, Option<Taken>) {
+        let connection = self.connection();
+        let taken = room.for_call(CALL_WINDOW_BYTES);
+        let client = match taken {
+            Some(_) => &connection.client,
+            None => &connection.small,
+        };
+        (client.clone(), Arc::clone(&connection.endpoint), taken)
+    }
+
+    fn connection(&self) -> &Connection {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        &self.connections[turn % self.connections.len()]
     }
 
     /// Whether it leads to `endpoints`.
@@ -134,7 +169,6 @@ fn endpoint(settings: &Settings, name: &str, roots: Option<&Certificate>) -> Res
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(false)
-        .initial_stream_window_size(CALL_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX);
     if !is_tls {

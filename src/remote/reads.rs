@@ -257,22 +257,28 @@ fn seen(major: u64, minor: u64) -> Seen {
 fn plain_windows(seen: Seen, rows: &[proto::StatPoint]) -> Decoded<Windows> {
     let found = rows.iter().filter(|row| row.count > 0);
     let windows = found.map(|row| (row.time, windows::stat(row)));
-    (seen, 0, 48 * rows.len(), ordered(windows.collect()))
+    (seen, 0, 48 * rows.len(), ordered(windows))
 }
 
 fn arrow_windows(seen: Seen, bytes: bytes::Bytes) -> Result<Decoded<Windows>> {
     let len = bytes.len();
-    let parts = one(bytes, wire_arrow::windows_of, |parts| {
+    let (times, stats) = one(bytes, wire_arrow::windows_of, |parts| {
         let (times, stats): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         (joined(&times), stats.concat())
     })?;
-    let found = parts.0.iter().copied().zip(parts.1);
+    let times = times.to_vec();
+    let is_tidy = times.is_sorted() && stats.iter().all(|stat| stat.count > 0);
+    if is_tidy {
+        return Ok((seen, 0, len, Windows { times, stats }));
+    }
+    let found = times.into_iter().zip(stats);
     let windows = found.filter(|(_, stat)| stat.count > 0);
-    Ok((seen, 0, len, ordered(windows.collect())))
+    Ok((seen, 0, len, ordered(windows)))
 }
 
 /// Windows in the order of time.
-pub(super) fn ordered(mut windows: Vec<(Timestamp, Stat)>) -> Windows {
+pub(super) fn ordered(windows: impl Iterator<Item = (Timestamp, Stat)>) -> Windows {
+    let mut windows: Vec<_> = windows.collect();
     if !windows.is_sorted_by_key(|(time, _)| *time) {
         windows.sort_by_key(|(time, _)| *time);
     }

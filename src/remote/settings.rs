@@ -26,12 +26,16 @@ pub struct Settings {
     pub call_deadline: Duration,
     /// Between two messages of a call that answers with many: 30 s.
     pub idle_deadline: Duration,
-    /// Attempts after the first one, of calls that may be repeated: 4.
+    /// Attempts after the first one, of calls that may be repeated: 4. More are made while the server is out of reach and may come
+    /// back.
     pub retries: u32,
-    /// From the first failure to the last attempt: 10 s.
+    /// From the first failure to the last attempt, and how long a server may be away before it is not waited for: 10 s.
     pub retry_total: Duration,
     /// Calls of one query or insert that run at once, over all its streams: 64.
     pub calls_in_flight: usize,
+    /// What may have arrived over all reads before anybody takes it: 256 MiB. Where there is more to read, it goes on with less at a
+    /// time.
+    pub read_ahead_bytes: u64,
     /// Points of one insert, at most: 50,000. Larger writes are several, and so are several versions.
     pub insert_points: usize,
     /// Whether Arrow is asked for where the server has it: yes.
@@ -70,6 +74,7 @@ impl Default for Settings {
             retries: 4,
             retry_total: Duration::from_secs(10),
             calls_in_flight: 64,
+            read_ahead_bytes: 256 << 20,
             insert_points: 50_000,
             arrow: true,
         }
@@ -90,6 +95,7 @@ impl fmt::Debug for Settings {
             .field("retries", &self.retries)
             .field("retry_total", &self.retry_total)
             .field("calls_in_flight", &self.calls_in_flight)
+            .field("read_ahead_bytes", &self.read_ahead_bytes)
             .field("insert_points", &self.insert_points)
             .field("arrow", &self.arrow)
             .finish()

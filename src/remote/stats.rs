@@ -66,6 +66,7 @@ pub(super) fn stats(link: Arc<Link>, query: StatQuery) -> Results<StatBatch> {
     };
     let width = link.settings.calls_in_flight / calls;
     let streams = query.streams.len();
+    let room = link.room.clone();
     let reader = Reader {
         link,
         query: Arc::new(query),
@@ -85,7 +86,7 @@ pub(super) fn stats(link: Arc<Link>, query: StatQuery) -> Results<StatBatch> {
         });
         batches.boxed()
     });
-    in_order(jobs, width, READ_AHEAD_BYTES)
+    in_order(jobs, width, READ_AHEAD_BYTES, &room)
 }
 
 fn check(query: &StatQuery) -> Result<()> {
@@ -187,6 +188,7 @@ impl Reader {
         let streams = self.query.streams.len().max(1);
         let width = (self.link.settings.calls_in_flight / streams).max(PIECES_AHEAD);
         let results = async move {
+            let room = reader.link.room.clone();
             let pieces = reader.occupied(read).await?;
             let jobs = pieces.into_iter().map(move |piece| match piece {
                 Piece::Run(run) if wide::is_wide(&piece) => {
@@ -194,7 +196,7 @@ impl Reader {
                 }
                 piece => reader.clone().piece(read, piece),
             });
-            Ok(in_order(jobs, width, READ_AHEAD_BYTES))
+            Ok(in_order(jobs, width, READ_AHEAD_BYTES, &room))
         };
         results.try_flatten_stream().boxed()
     }
@@ -248,6 +250,10 @@ impl Reader {
         let results = results.and_then(move |(seen, windows)| {
             let reader = reader.clone();
             async move {
+                let version = seen.version(read.version);
+                if is_as_asked(piece, &windows) {
+                    return Ok((version, windows));
+                }
                 let mut named = Windows::default();
                 for (time, mut stat) in windows.times.into_iter().zip(windows.stats) {
                     let Some((name, range)) = window(piece, time) else {
@@ -259,7 +265,7 @@ impl Reader {
                     named.times.push(name);
                     named.stats.push(stat);
                 }
-                Ok((seen.version(read.version), named))
+                Ok((version, named))
             }
         });
         Ok(results.boxed())
@@ -336,6 +342,17 @@ fn window(piece: Piece, time: Timestamp) -> Option<(Timestamp, TimeRange)> {
     }
 }
 
+/// Whether ascending windows can be passed on as a piece answered them: all were asked for, and their deviations are known.
+fn is_as_asked(piece: Piece, windows: &Windows) -> bool {
+    let (Piece::Run(run), [first, .., last]) = (piece, windows.times.as_slice()) else {
+        return false;
+    };
+    let is_known = || !windows.stats.iter().any(|stat| stat.m2.is_nan());
+    let ends = [*first, *last];
+    let is_named = |time: Timestamp| window(piece, time).is_some_and(|(name, _)| name == time);
+    run.count > 0 && ends.into_iter().all(is_named) && is_known()
+}
+
 /// The answers of one call in the order of time.
 ///
 /// # Errors
@@ -346,15 +363,28 @@ async fn sorted(id: StreamId, replies: Replies<Windows>) -> Result<Results<(Seen
     };
     let mut replies = replies.into_seen();
     let mut first = Vec::new();
+    let mut held = 0;
     let mut is_all = false;
-    while first.len() < HELD_WINDOWS && !is_all {
+    while held < HELD_WINDOWS && !is_all {
         match replies.try_next().await? {
-            Some((_, windows)) => first.extend(windows.times.into_iter().zip(windows.stats)),
+            Some((_, windows)) => {
+                held += windows.times.len();
+                first.push(windows);
+            }
             None => is_all = true,
         }
     }
-    let first = ordered(first);
-    let mut last = first.times.last().copied();
+    // Each answer is sorted; most times their sequence is as well.
+    if !first.iter().flat_map(|windows| &windows.times).is_sorted() {
+        let windows = first.into_iter();
+        let windows = windows.flat_map(|windows| windows.times.into_iter().zip(windows.stats));
+        first = vec![ordered(windows)];
+    }
+    let mut ends = first
+        .iter()
+        .rev()
+        .filter_map(|windows| windows.times.last());
+    let mut last = ends.next().copied();
     let rest = replies.map(move |reply| {
         let (seen, windows) = reply?;
         if windows.times.first().copied() < last && !windows.times.is_empty() {
@@ -365,7 +395,7 @@ async fn sorted(id: StreamId, replies: Replies<Windows>) -> Result<Results<(Seen
         last = windows.times.last().copied().or(last);
         Ok((seen, windows))
     });
-    let first = stream::iter([Ok((seen, first))]);
+    let first = stream::iter(first).map(move |windows| Ok((seen, windows)));
     Ok(match is_all {
         true => first.boxed(),
         false => first.chain(rest).boxed(),
@@ -374,34 +404,66 @@ async fn sorted(id: StreamId, replies: Replies<Windows>) -> Result<Results<(Seen
 
 /// Windows of one name as one window, wherever they were answered.
 fn merged(results: Results<(Version, Windows)>) -> Results<(Version, Windows)> {
-    let state = (results, None::<(Version, Timestamp, Stat)>, false);
+    let state = (results, Open::None, false);
     try_unfold(state, |(mut results, mut open, is_over)| async move {
         if is_over {
             return Ok(None);
         }
-        let mut whole = Windows::default();
         let Some((version, windows)) = results.try_next().await? else {
             let Some((version, time, stat)) = open.take() else {
                 return Ok(None);
             };
-            whole.times.push(time);
-            whole.stats.push(stat);
+            let whole = Windows {
+                times: vec![time],
+                stats: vec![stat],
+            };
             return Ok(Some(((version, whole), (results, None, true))));
         };
-        for (time, stat) in windows.times.into_iter().zip(windows.stats) {
-            match &mut open {
-                Some((_, last, sum)) if *last == time => sum.merge(&stat),
-                _ => {
-                    if let Some((_, last, sum)) = open.replace((version, time, stat)) {
-                        whole.times.push(last);
-                        whole.stats.push(sum);
-                    }
-                }
-            }
-        }
+        let (whole, open) = behind(open, version, windows);
         Ok(Some(((version, whole), (results, open, false))))
     })
     .boxed()
+}
+
+/// A window that may go on in what comes next.
+type Open = Option<(Version, Timestamp, Stat)>;
+
+/// The windows that are whole once `windows` follow on the open one, and the one that is open then.
+fn behind(mut open: Open, version: Version, mut windows: Windows) -> (Windows, Open) {
+    if windows.times.is_empty() {
+        return (windows, open);
+    }
+    if windows.times.is_sorted_by(|a, b| a < b) {
+        // Which is how whole windows are answered: they stay where they are.
+        let before = match open {
+            Some((_, last, mut sum)) if last == windows.times[0] => {
+                sum.merge(&windows.stats[0]);
+                windows.stats[0] = sum;
+                None
+            }
+            before => before,
+        };
+        // The last one leaves before the other comes, so that there is room.
+        let last = windows.times.pop().zip(windows.stats.pop());
+        if let Some((_, time, stat)) = before {
+            windows.times.insert(0, time);
+            windows.stats.insert(0, stat);
+        }
+        return (windows, last.map(|(time, stat)| (version, time, stat)));
+    }
+    let mut whole = Windows::default();
+    for (time, stat) in windows.times.into_iter().zip(windows.stats) {
+        match &mut open {
+            Some((_, last, sum)) if *last == time => sum.merge(&stat),
+            _ => {
+                if let Some((_, last, sum)) = open.replace((version, time, stat)) {
+                    whole.times.push(last);
+                    whole.stats.push(sum);
+                }
+            }
+        }
+    }
+    (whole, open)
 }
 
 /// The first so many windows. What comes after them is not asked for.

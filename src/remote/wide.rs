@@ -60,6 +60,7 @@ pub(super) fn windows(reader: Reader, read: StreamRead, run: Run) -> Results<(Ve
         }
         occupied.sort_unstable();
         let stretches = stretches(run, exponent, &occupied);
+        let room = reader.link.room.clone();
         let reader = reader.clone();
         let jobs = stretches.into_iter().map(move |stretch| {
             let reader = reader.clone();
@@ -68,7 +69,7 @@ pub(super) fn windows(reader: Reader, read: StreamRead, run: Run) -> Results<(Ve
                 false => reader.piece(read, Piece::Run(stretch.run)),
             }
         });
-        Ok(in_order(jobs, STRETCHES_AHEAD, READ_AHEAD_BYTES))
+        Ok(in_order(jobs, STRETCHES_AHEAD, READ_AHEAD_BYTES, &room))
     }
     .try_flatten_stream()
     .boxed()

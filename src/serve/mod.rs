@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 #[cfg(unix)]
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::{Router, TcpIncoming};
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 
@@ -105,12 +104,24 @@ pub struct ServeSettings {
     pub transaction_count_max: usize,
     /// A transaction unused for so long ends by itself.
     pub transaction_idle_max: Duration,
+    /// Sessions open at a time, of clients that keep cookies.
+    pub session_count_max: usize,
+    /// A session unused for so long ends by itself.
+    pub session_idle_max: Duration,
+    /// How long a statement may run, to its planning and to its reading each; none is no limit. Sessions and calls can ask for
+    /// less.
+    pub statement_timeout: Option<Duration>,
     /// Calls of every protocol must carry one of these, unless there are none.
     pub api_keys: Vec<String>,
     /// How BTrDB's own protocol is served.
     pub btrdb: BtrdbSettings,
     /// Largest message that a client may send.
     pub message_bytes_max: usize,
+    /// After so long without rows of a statement that still computes, its reader is sent an empty batch: proxies cut streams on
+    /// which nothing moves, and the strictest allow ten seconds.
+    pub keep_alive: Duration,
+    /// How long a reader may pause before its answer, and what the statement behind it holds, is dropped.
+    pub idle_max: Duration,
     /// How long calls in flight may take once shutdown began.
     pub drain: Duration,
     /// Tells the time of day, for the expiry of tickets.
@@ -132,10 +143,15 @@ impl Default for ServeSettings {
             ticket_lifetime: Duration::from_secs(60 * 60),
             statement_lifetime: Duration::from_secs(24 * 60 * 60),
             transaction_count_max: 16 * 1024,
-            transaction_idle_max: Duration::from_secs(24 * 60 * 60),
+            transaction_idle_max: Duration::from_secs(60 * 60),
+            session_count_max: 16 * 1024,
+            session_idle_max: Duration::from_secs(60 * 60),
+            statement_timeout: None,
             api_keys: Vec::new(),
             btrdb: BtrdbSettings::default(),
             message_bytes_max: 128 << 20,
+            keep_alive: Duration::from_secs(5),
+            idle_max: Duration::from_secs(10 * 60),
             drain: Duration::from_secs(10),
             clock,
         }
@@ -151,9 +167,14 @@ impl fmt::Debug for ServeSettings {
             .field("statement_lifetime", &self.statement_lifetime)
             .field("transaction_count_max", &self.transaction_count_max)
             .field("transaction_idle_max", &self.transaction_idle_max)
+            .field("session_count_max", &self.session_count_max)
+            .field("session_idle_max", &self.session_idle_max)
+            .field("statement_timeout", &self.statement_timeout)
             .field("api_keys", &self.api_keys.len())
             .field("btrdb", &self.btrdb)
             .field("message_bytes_max", &self.message_bytes_max)
+            .field("keep_alive", &self.keep_alive)
+            .field("idle_max", &self.idle_max)
             .field("drain", &self.drain)
             .finish_non_exhaustive()
     }
@@ -239,13 +260,9 @@ impl Services {
         if let Listener::Tls(_, identity) = listener {
             server = with_identity(server, identity)?;
         }
-        let gate = || self.gate.clone();
         Ok(server
-            .add_service(Guarded(InterceptedService::new(
-                self.flight.clone(),
-                gate(),
-            )))
-            .add_service(Guarded(InterceptedService::new(self.btrdb.clone(), gate()))))
+            .add_service(Guarded(self.gate.before(self.flight.clone())))
+            .add_service(Guarded(self.gate.before(self.btrdb.clone()))))
     }
 }
 

@@ -104,22 +104,26 @@ pub fn windows_batch(
     time: Vec<Timestamp>,
     stats: &[Stat],
 ) -> Result<RecordBatch> {
-    let column = |of: fn(&Stat) -> f64| -> ArrayRef {
-        let values = stats
-            .iter()
-            .map(|stat| if stat.count == 0 { 0.0 } else { of(stat) });
-        Arc::new(Float64Array::from_iter_values(values))
-    };
-    let counts = UInt64Array::from_iter_values(stats.iter().map(|stat| stat.count));
+    // All columns in one pass: the statistics are large, and read once.
+    let count: Vec<u64> = stats.iter().map(|stat| stat.count).collect();
+    let [mut min, mut mean, mut max, mut stddev] = [(); 4].map(|()| vec![0.0; stats.len()]);
+    let numbers = min.iter_mut().zip(&mut mean).zip(&mut max).zip(&mut stddev);
+    for (stat, (((min, mean), max), stddev)) in stats.iter().zip(numbers) {
+        if stat.count > 0 {
+            (*min, *mean, *max, *stddev) = (stat.min, stat.mean, stat.max, stat.stddev());
+        }
+    }
+    let column =
+        |values: Vec<f64>| -> ArrayRef { Arc::new(Float64Array::new(values.into(), None)) };
     batch(
         schema,
         vec![
             times(time.into()),
-            column(|stat| stat.min),
-            column(|stat| stat.mean),
-            column(|stat| stat.max),
-            Arc::new(counts),
-            column(Stat::stddev),
+            column(min),
+            column(mean),
+            column(max),
+            Arc::new(UInt64Array::new(count.into(), None)),
+            column(stddev),
         ],
     )
 }

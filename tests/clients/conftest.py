@@ -15,15 +15,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("BTRDB_FLIGHT_BIN", ROOT / "target/debug/btrdb-flight")).resolve()
-# The tests in btrdb/ have their fixtures in a module of that folder: a conftest.py there would take the place of this one
+# The tests in folders have their fixtures in modules of these folders: a conftest.py there would take the place of this one
 # in `from conftest import ...`.
-sys.path.insert(0, str(Path(__file__).parent / "btrdb"))
-pytest_plugins = ["btrdb_servers"]
+sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("btrdb", "adbc")]
+pytest_plugins = ["btrdb_servers", "adbc_servers"]
 
 ADDRESS = re.compile(r"listening on (127\.0\.0\.1:\d+)")
 
 UTC = pa.timestamp("ns", tz="UTC")
 POINTS = pa.schema([pa.field("time", UTC, False), pa.field("value", pa.float64(), False)])
+
+
+def clean_environment():
+    """The environment without what configures BTrDB's clients and servers."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("BTRDB_")}
 
 
 class Server:
@@ -34,7 +39,7 @@ class Server:
         self.process = subprocess.Popen(
             [BINARY, "serve", "--listen", "127.0.0.1:0", *flags],
             cwd=folder,
-            env={name: value for name, value in os.environ.items() if not name.startswith("BTRDB_")},
+            env=clean_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -382,6 +382,41 @@ fn addresses_and_stores_that_do_not_work_are_refused() {
 }
 
 #[test]
+fn who_takes_one_port_for_the_other_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let signed = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = write(folder.path(), "cert.pem", &signed.cert.pem());
+    let key = write(
+        folder.path(),
+        "key.pem",
+        &signed.signing_key.serialize_pem(),
+    );
+    let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+    let mut server = Server::start(&[
+        "--tls-listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        certificate,
+        "--tls-key",
+        key,
+    ]);
+    let mut line = String::new();
+    server.stderr.read_line(&mut line).unwrap();
+    let (_, rest) = line.split_once("listening on ").expect(&line);
+    let tls = rest.split([' ', ',']).next().unwrap();
+    let plain = server.address.trim_start_matches("grpc://");
+    let ask = |scheme: &str, address: &str| {
+        let address = format!("{scheme}://{address}");
+        let select = ["sql", "--connect", &address, "-c", "SELECT 1"];
+        run(&[&select[..], &["--ca-file", certificate]].concat())
+    };
+    assert_ok(&ask("grpc", plain));
+    assert_ok(&ask("grpc+tls", tls));
+    assert_fails(&ask("grpc+tls", plain), 5, "does not speak TLS");
+    assert_fails(&ask("grpc", tls), 5, "use grpc+tls://");
+}
+
+#[test]
 fn flags_that_would_leave_a_server_open_or_contradict_are_refused() {
     let memory = ["serve", "--data", "memory:", "--listen", "127.0.0.1:0"];
     for (flags, message) in [

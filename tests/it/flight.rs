@@ -23,16 +23,31 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::subject;
 
+mod bi;
 mod browse;
+mod cancelling;
+mod encoding;
+mod endpoints;
+mod exchange;
+mod ingest;
+mod listing;
+mod logins;
+mod operations;
+mod pausing;
+mod polling;
 mod puts;
 mod reads;
+mod replicas;
+mod sessions;
 mod statements;
 mod transactions;
+mod updates;
 
 /// A server on a port of its own, over an engine in memory.
 struct Server {
     address: SocketAddr,
     backend: Arc<Observed>,
+    gateway: Gateway,
     stop: Option<oneshot::Sender<()>>,
     running: JoinSet<Result<()>>,
 }
@@ -43,7 +58,11 @@ impl Server {
     }
 
     async fn start_with(settings: ServeSettings) -> Self {
-        let backend = Arc::new(Observed::new(subject::memory().await));
+        Self::over(subject::memory().await, settings).await
+    }
+
+    async fn over(backend: Arc<dyn Backend>, settings: ServeSettings) -> Self {
+        let backend = Arc::new(Observed::new(backend));
         let gateway = Gateway::new(
             Arc::clone(&backend) as Arc<dyn Backend>,
             GatewaySettings::default(),
@@ -53,13 +72,15 @@ impl Server {
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel();
         let mut running = JoinSet::new();
-        running.spawn(serve::run(vec![listener], gateway, settings, async {
+        let served = gateway.clone();
+        running.spawn(serve::run(vec![listener], served, settings, async {
             // A dropped sender stops the server as well.
             let _ = stopped.await;
         }));
         Self {
             address,
             backend,
+            gateway,
             stop: Some(stop),
             running,
         }

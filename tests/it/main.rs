@@ -13,6 +13,7 @@ mod btrdb;
 mod cli;
 mod conformance;
 mod deploy;
+mod dml;
 mod elsewhere;
 mod flight;
 mod format;

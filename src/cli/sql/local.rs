@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::statement::{self, Kind};
 use super::{Outcome, Rows};
 use crate::backend::Backend;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::query::{Gateway, GatewaySettings, SessionOptions, from_datafusion};
 
 /// A gateway, and what `SET` has set so far.
@@ -26,9 +26,14 @@ impl Local {
 
     pub(super) async fn run(&mut self, sql: &str) -> Result<Outcome> {
         let statement = self.gateway.prepare(sql, &self.options).await?;
-        if let Some((name, value)) = statement.setting() {
-            self.options.set(&name, &value)?;
-            return Ok(Outcome::Set);
+        if let Some(command) = statement.command() {
+            if command.apply(&mut self.options)? {
+                return Ok(Outcome::Set);
+            }
+            return Err(Error::unsupported(format!(
+                "{} is not supported here: transactions are kept by a server, see --connect",
+                command.verb()
+            )));
         }
         let batches = statement.execute().await?;
         let schema = batches.schema();

@@ -14,10 +14,9 @@ use tonic::transport::Channel;
 
 use super::statement::{self, Kind};
 use super::{Outcome, Rows, unexpected};
-use crate::cli::connect::{CredentialArgs, from_flight};
+use crate::cli::connect::{CredentialArgs, from_flight, from_status};
 use crate::error::Result;
 use crate::query::SessionOptions;
-use crate::wire::grpc;
 
 /// A connection, and what its calls carry: the key, and what `SET` has set so far.
 ///
@@ -105,7 +104,7 @@ impl Remote {
         while let Some(answer) = answers
             .message()
             .await
-            .map_err(|status| grpc::from_status(&status))?
+            .map_err(|status| from_status(&status))?
         {
             let result = DoPutUpdateResult::decode(answer.app_metadata).map_err(|error| {
                 unexpected("the server's answer is not understood").with_source(error)

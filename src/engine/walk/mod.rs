@@ -14,4 +14,4 @@ mod stats;
 
 pub(crate) use changes::ChangeWalk;
 pub(crate) use points::PointWalk;
-pub(crate) use stats::{Looked, StatWalk, WindowPlan};
+pub(crate) use stats::{Looked, StatWalk, WindowPlan, Windows};

@@ -39,6 +39,12 @@ impl OptimizerRule for ClipTimeBounds {
     }
 }
 
+/// A predicate with its bounds clipped.
+pub(in crate::query) fn clip(predicate: Expr) -> Result<Expr> {
+    let clipped = predicate.transform_up(|inner| Ok(clipped(inner)))?;
+    Ok(clipped.data)
+}
+
 fn clipped(expr: Expr) -> Transformed<Expr> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use datafusion::optimizer::OptimizerRule;
 
 use clip_time_bounds::ClipTimeBounds;
+pub(super) use clip_time_bounds::clip;
 use distinct_keys::DistinctKeys;
 use distinct_scans::DistinctScans;
 use join_streams::JoinStreams;

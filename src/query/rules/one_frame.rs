@@ -67,6 +67,9 @@ impl OptimizerRule for OneFrame {
         let frame = self
             .home
             .fresh(settings.pushdown, options.execution.target_partitions);
+        if matches!(plan, LogicalPlan::Dml(_)) {
+            frame.pin_reads();
+        }
         Ok(Transformed::yes(with_frame(plan, &Arc::new(frame))?))
     }
 }

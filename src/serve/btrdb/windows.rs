@@ -27,6 +27,9 @@ use crate::wire::{arrow, windows};
 /// Rows of one Arrow message: six columns of eight bytes.
 const MESSAGE_WINDOWS: usize = arrow::MESSAGE_BYTES / 48;
 
+/// A message of one part in so many of its rows is sent as it is, instead of waiting for more.
+const MESSAGE_SHARE: usize = 4;
+
 /// Which windows a request is about: none at all, where its range holds no whole one.
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
@@ -168,6 +171,8 @@ impl Windows {
         while told.times.len() < rows {
             if self.next < self.held.times.len() {
                 self.tell(&mut told, rows);
+            } else if told.times.len() >= rows.div_ceil(MESSAGE_SHARE) {
+                break;
             } else if let Some(batch) = self.source.try_next().await? {
                 self.version = Some(batch.version);
                 (self.held, self.next) = (batch, 0);
@@ -187,19 +192,45 @@ impl Windows {
 
     /// Tells windows in hand, and the empty ones before them.
     fn tell(&mut self, told: &mut StatBatch, rows: usize) {
-        while told.times.len() < rows && self.next < self.held.times.len() {
-            let time = self.held.times[self.next];
-            self.fill(told, rows, Some(time));
-            if told.times.len() == rows {
-                break;
-            }
-            told.times.push(time);
-            told.stats.push(self.held.stats[self.next]);
-            self.next += 1;
-            if let Some(due) = &mut self.due {
-                due.advance();
+        self.fill(told, rows, Some(self.held.times[self.next]));
+        let count = self.in_a_row().min(rows - told.times.len());
+        let rows = self.next..self.next + count;
+        if told.times.is_empty() && count == self.held.times.len() {
+            *told = std::mem::take(&mut self.held);
+        } else {
+            told.times.extend_from_slice(&self.held.times[rows.clone()]);
+            told.stats.extend_from_slice(&self.held.stats[rows]);
+            self.next += count;
+        }
+        if let Some(due) = &mut self.due {
+            due.advance(count as u64);
+        }
+    }
+
+    /// How many of the windows in hand have no empty one between them.
+    fn in_a_row(&self) -> usize {
+        let times = &self.held.times[self.next..];
+        let (Some(due), Some(&first)) = (self.due, times.first()) else {
+            return times.len();
+        };
+        let is_behind = |row: usize| {
+            let offset = (row as u64).checked_mul(due.width);
+            offset.and_then(|offset| first.checked_add_unsigned(offset)) == Some(times[row])
+        };
+        if is_behind(times.len() - 1) {
+            return times.len();
+        }
+        // Windows are distinct and ascend: behind the first that is missing all come later than they would.
+        let (mut from, mut to) = (1, times.len());
+        while from < to {
+            let middle = from.midpoint(to);
+            if is_behind(middle) {
+                from = middle + 1;
+            } else {
+                to = middle;
             }
         }
+        from
     }
 
     /// Tells the empty windows up to the one at `until`, or up to the last.
@@ -213,16 +244,18 @@ impl Windows {
         {
             told.times.push(due.origin);
             told.stats.push(Stat::EMPTY);
-            due.advance();
+            due.advance(1);
         }
     }
 }
 
 impl Grid {
-    /// From the next window to the one after it.
-    fn advance(&mut self) {
-        self.origin = self.origin.saturating_add_unsigned(self.width);
-        self.count = self.count.saturating_sub(1);
+    /// Past so many windows.
+    fn advance(&mut self, windows: u64) {
+        self.origin = self
+            .origin
+            .saturating_add_unsigned(self.width.saturating_mul(windows));
+        self.count = self.count.saturating_sub(windows);
     }
 }
 

@@ -1,31 +1,60 @@
 //! Batches on the wire: small messages, behind the schema that was declared.
 //!
+//! ```text
+//! batches --keep_alive--> and signs of life --split--> pieces --encode--> messages --idle--> until nobody reads them
+//! ```
+//!
 //! Statements deliver exactly their schema, in types that every client knows; nothing is converted here.
+
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::ipc::writer::IpcWriteOptions;
-use arrow_flight::encode::FlightDataEncoderBuilder;
-use arrow_flight::error::FlightError;
+use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use tonic::Status;
 
+use super::Shared;
+use super::compression::Compression;
+use super::idle::while_read;
+use super::keep_alive::keep_alive;
 use super::status::status;
 use crate::error::{Error, Result};
-use crate::query::from_datafusion;
 
 /// Aim of a message's size: 64 Ki rows of time and value. Half of what the smallest clients take is left as a margin.
 const MESSAGE_BYTES: usize = 1 << 20;
 
-/// No message with more than one row is larger.
-const MESSAGE_BYTES_MAX: usize = 2 << 20;
+/// Aim of the first message's size, which each one after it may have four times of: whoever waits for the first rows gets
+/// them before a whole message was filled and sent.
+const FIRST_MESSAGE_BYTES: usize = 64 << 10;
 
 /// Answers to DoGet.
 pub(super) type DataStream = BoxStream<'static, std::result::Result<FlightData, Status>>;
+
+/// How answers travel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delivery {
+    pub(super) compression: Compression,
+    /// After so long without rows an empty batch is sent.
+    pub(super) keep_alive: Duration,
+    /// After so long without taking a message a reader is given up.
+    pub(super) idle_max: Duration,
+}
+
+impl Shared {
+    /// How answers travel, with bodies as a call or its ticket asks for.
+    pub(super) fn delivery(&self, compression: Option<Compression>) -> Delivery {
+        Delivery {
+            compression: compression.unwrap_or_default(),
+            keep_alive: self.settings.keep_alive,
+            idle_max: self.settings.idle_max,
+        }
+    }
+}
 
 /// The bytes of the rows of `batch`, whatever memory they share with others.
 ///
@@ -69,45 +98,137 @@ fn column_bytes(column: &dyn Array) -> usize {
     }
 }
 
-/// `batch` in messages of about [`MESSAGE_BYTES`].
-fn split(batch: RecordBatch) -> Vec<RecordBatch> {
+/// `batch` in pieces of about `aim` bytes: none with more than one row has more than twice that.
+fn split(batch: RecordBatch, aim: usize) -> Vec<RecordBatch> {
     let bytes = slice_bytes(&batch);
     let rows = batch.num_rows();
-    if bytes <= MESSAGE_BYTES_MAX || rows <= 1 {
+    if bytes <= 2 * aim || rows <= 1 {
         return vec![batch];
     }
-    let step = rows.div_ceil(bytes.div_ceil(MESSAGE_BYTES)).max(1);
+    let step = rows.div_ceil(bytes.div_ceil(aim)).max(1);
     // Whole bytes of validity: slices at multiples of eight rows need no bit shifting.
     let step = if step > 8 { step & !7 } else { step };
     (0..rows)
         .step_by(step)
         // Rows of very different length make some slices too large still.
-        .flat_map(|row| split(batch.slice(row, step.min(rows - row))))
+        .flat_map(|row| split(batch.slice(row, step.min(rows - row)), aim))
         .collect()
 }
 
+/// Cuts the batches of one answer: small pieces first, large ones once the reader has something to do.
+struct Splitter {
+    aim: usize,
+}
+
+impl Splitter {
+    fn new() -> Self {
+        Self {
+            aim: FIRST_MESSAGE_BYTES,
+        }
+    }
+
+    fn split(&mut self, mut batch: RecordBatch) -> Vec<RecordBatch> {
+        let mut pieces = Vec::new();
+        while self.aim < MESSAGE_BYTES {
+            let bytes = slice_bytes(&batch);
+            if bytes > 2 * self.aim && batch.num_rows() > 1 {
+                let (first, rest) = head(&batch, self.aim, bytes);
+                pieces.extend(split(first, self.aim));
+                self.aim *= 4;
+                batch = rest;
+            } else {
+                // Signs of life are no rows.
+                if bytes > 0 {
+                    self.aim *= 4;
+                }
+                pieces.push(batch);
+                return pieces;
+            }
+        }
+        pieces.extend(split(batch, MESSAGE_BYTES));
+        pieces
+    }
+}
+
+/// About the first `aim` of the `bytes` of a batch, and the rest of it.
+fn head(batch: &RecordBatch, aim: usize, bytes: usize) -> (RecordBatch, RecordBatch) {
+    let rows = batch.num_rows();
+    let step = (rows / bytes.div_ceil(aim)).max(1);
+    let step = if step > 8 { step & !7 } else { step };
+    let step = step.min(rows);
+    (batch.slice(0, step), batch.slice(step, rows - step))
+}
+
+/// Batches to messages.
+struct Encoder {
+    generator: IpcDataGenerator,
+    dictionaries: DictionaryTracker,
+    options: IpcWriteOptions,
+    context: IpcWriteContext,
+}
+
+impl Encoder {
+    fn new(compression: Compression) -> Result<Self> {
+        let options = IpcWriteOptions::default().try_with_compression(compression.codec());
+        let mut context = IpcWriteContext::default();
+        // The next body takes as much as the last, and need not grow to it step by step.
+        context.set_reserve_scratch(true);
+        Ok(Self {
+            generator: IpcDataGenerator::default(),
+            dictionaries: DictionaryTracker::new(true),
+            options: options.map_err(unencodable)?,
+            context,
+        })
+    }
+
+    fn schema(&self, schema: &Schema) -> FlightData {
+        SchemaAsIpc::new(schema, &self.options).into()
+    }
+
+    fn batch(&mut self, batch: &RecordBatch) -> Result<FlightData> {
+        let (dictionaries, message) = self
+            .generator
+            .encode(
+                batch,
+                &mut self.dictionaries,
+                &self.options,
+                &mut self.context,
+            )
+            .map_err(unencodable)?;
+        if !dictionaries.is_empty() {
+            return Err(Error::internal(
+                "an answer has dictionaries, which its schema does not declare",
+            ));
+        }
+        Ok(message.into())
+    }
+}
+
+fn unencodable(error: ArrowError) -> Error {
+    Error::internal("an answer could not be encoded").with_source(error)
+}
+
 /// `batches` as answers to DoGet, with `schema` declared first.
-pub(super) fn encode<S>(schema: SchemaRef, batches: S) -> DataStream
+///
+/// # Errors
+/// [`ErrorKind::Internal`](crate::error::ErrorKind::Internal) if Arrow cannot encode as asked.
+pub(super) fn encode<S>(schema: SchemaRef, batches: S, delivery: Delivery) -> Result<DataStream>
 where
     S: Stream<Item = Result<RecordBatch>> + Send + 'static,
 {
-    let messages = batches
-        .map_err(|error| FlightError::from(status(&error)))
-        .map_ok(|batch| stream::iter(split(batch).into_iter().map(Ok)))
+    let mut encoder = Encoder::new(delivery.compression)?;
+    let declared = encoder.schema(&schema);
+    let mut splitter = Splitter::new();
+    let pieces = keep_alive(batches, schema, delivery.keep_alive)
+        .map_ok(move |batch| stream::iter(splitter.split(batch).into_iter().map(Ok)))
         .try_flatten();
-    FlightDataEncoderBuilder::new()
-        .with_schema(schema)
-        .with_max_flight_data_size(usize::MAX)
-        .build(messages)
-        .map_err(Status::from)
-        .boxed()
-}
-
-/// Batches of a running statement.
-pub(super) fn batches(
-    stream: datafusion::execution::SendableRecordBatchStream,
-) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
-    stream.map_err(from_datafusion)
+    let messages = pieces.map(move |piece| {
+        piece
+            .and_then(|piece| encoder.batch(&piece))
+            .map_err(|error| status(&error))
+    });
+    let messages = stream::iter([Ok(declared)]).chain(messages);
+    Ok(while_read(messages.boxed(), delivery.idle_max))
 }
 
 /// A schema as Flight's messages carry it.
@@ -130,28 +251,45 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
+    use arrow_flight::decode::FlightRecordBatchStream;
+    use arrow_flight::error::FlightError;
 
     use super::*;
 
+    const FOREVER: Duration = Duration::from_secs(3600);
+
+    fn plain(compression: Compression) -> Delivery {
+        Delivery {
+            compression,
+            keep_alive: FOREVER,
+            idle_max: FOREVER,
+        }
+    }
+
+    fn points(count: i64) -> RecordBatch {
+        let times = Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef;
+        let values = Arc::new(Float64Array::from(vec![1.0; count as usize])) as ArrayRef;
+        RecordBatch::try_from_iter([("time", times), ("value", values)]).expect("a batch")
+    }
+
+    fn rows(pieces: &[RecordBatch]) -> usize {
+        pieces.iter().map(RecordBatch::num_rows).sum()
+    }
+
     #[test]
     fn slices_are_sized_by_their_rows() {
-        let times = Arc::new(Int64Array::from_iter_values(0..1_000_000)) as ArrayRef;
-        let values = Arc::new(Float64Array::from(vec![1.0; 1_000_000])) as ArrayRef;
-        let batch =
-            RecordBatch::try_from_iter([("time", times), ("value", values)]).expect("a batch");
+        let batch = points(1_000_000);
         let slice = batch.slice(10, 65_536);
         assert_eq!(slice_bytes(&slice), 1 << 20);
-        assert_eq!(split(slice).len(), 1, "64 Ki rows are one message");
-        let pieces = split(batch);
+        let pieces = split(slice, MESSAGE_BYTES);
+        assert_eq!(pieces.len(), 1, "64 Ki rows are one message");
+        let pieces = split(batch, MESSAGE_BYTES);
         assert!(
             pieces
                 .iter()
-                .all(|piece| slice_bytes(piece) <= MESSAGE_BYTES_MAX)
+                .all(|piece| slice_bytes(piece) <= 2 * MESSAGE_BYTES)
         );
-        assert_eq!(
-            pieces.iter().map(RecordBatch::num_rows).sum::<usize>(),
-            1_000_000
-        );
+        assert_eq!(rows(&pieces), 1_000_000);
         assert!(pieces.len() <= 17, "{} pieces", pieces.len());
     }
 
@@ -162,10 +300,66 @@ mod tests {
             .collect();
         let texts = Arc::new(StringArray::from(texts)) as ArrayRef;
         let batch = RecordBatch::try_from_iter([("text", texts)]).expect("a batch");
-        let pieces = split(batch);
-        assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 10);
-        for piece in pieces {
-            assert!(piece.num_rows() == 1 || slice_bytes(&piece) <= MESSAGE_BYTES_MAX);
+        for pieces in [
+            split(batch.clone(), MESSAGE_BYTES),
+            Splitter::new().split(batch),
+        ] {
+            assert_eq!(rows(&pieces), 10);
+            for piece in pieces {
+                assert!(piece.num_rows() == 1 || slice_bytes(&piece) <= 2 * MESSAGE_BYTES);
+            }
         }
+    }
+
+    #[test]
+    fn the_first_message_is_small_and_those_behind_it_grow() {
+        let batch = points(300_000);
+        let pieces = Splitter::new().split(batch.clone());
+        assert_eq!(rows(&pieces), 300_000);
+        let sizes: Vec<_> = pieces.iter().map(slice_bytes).collect();
+        assert!(sizes[0] <= 2 * FIRST_MESSAGE_BYTES, "{sizes:?}");
+        assert!(sizes[1] <= 8 * FIRST_MESSAGE_BYTES, "{sizes:?}");
+        assert!(pieces.len() <= 8, "{sizes:?}");
+        let mut splitter = Splitter::new();
+        for small in [points(1_000), points(0), points(1_000)] {
+            assert_eq!(splitter.split(small).len(), 1);
+        }
+        assert_eq!(splitter.split(batch).len(), 5, "grown by what went before");
+    }
+
+    #[tokio::test]
+    async fn batches_arrive_as_they_were_under_every_compression() {
+        for (compression, small) in [
+            (Compression::None, false),
+            (Compression::Lz4, true),
+            (Compression::Zstd, true),
+        ] {
+            let sent = points(200_000);
+            let batches = stream::iter([Ok(sent.slice(0, 0)), Ok(sent.clone())]);
+            let messages = encode(sent.schema(), batches, plain(compression)).expect("encodes");
+            let messages: Vec<_> = messages.try_collect().await.expect("encodes");
+            let bytes: usize = messages.iter().map(|data| data.data_body.len()).sum();
+            assert_eq!(bytes < 2_000_000, small, "{compression:?}: {bytes} bytes");
+            let messages = stream::iter(messages.into_iter().map(Ok::<_, FlightError>));
+            let received: Vec<_> = FlightRecordBatchStream::new_from_flight_data(messages)
+                .try_collect()
+                .await
+                .expect("decodes");
+            assert_eq!(received[0].num_rows(), 0, "empty batches are sent too");
+            let received =
+                arrow::compute::concat_batches(&sent.schema(), &received).expect("one schema");
+            assert_eq!(received, sent);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_ends_the_answer_with_its_status() {
+        let sent = points(10);
+        let batches = stream::iter([Ok(sent.clone()), Err(Error::invalid("a bad row"))]);
+        let messages = encode(sent.schema(), batches, plain(Compression::None)).expect("encodes");
+        let mut messages: Vec<_> = messages.collect().await;
+        assert_eq!(messages.len(), 3);
+        let error = messages.pop().expect("three").expect_err("an error");
+        assert_eq!(error.code(), tonic::Code::InvalidArgument);
     }
 }

@@ -12,12 +12,12 @@
 //! What holds throughout:
 //!
 //! - Tickets and statement handles are self-contained and signed ([`seal`]): SQL, bound values, settings and the snapshot
-//!   travel in them. Any replica with the key can serve them. Only transactions live in the process that opened them.
+//!   travel in them. Any replica with the key can serve them. Transactions and sessions live in the process that opened them,
+//!   and the statements that run in the one that runs them.
 //! - What a FlightInfo declares, its ticket delivers, to the nullability ([`encode`]).
-//! - Work happens while its answer is polled, never in a task of its own: a client that leaves stops it.
-//!
-//! Handshake: a client that logs in with a user and a password gets the password back as a bearer token, which is the API key
-//! where one is needed. Where none is, any credentials are taken.
+//! - Whoever waits for work owns it: a client that leaves, a deadline that passes and a cancellation stop it ([`stop`]).
+//!   Statements are planned and run on threads of their own ([`crew`]), and read no further ahead than a batch or two.
+//! - What a statement changes, it changes once, however often and by whichever of its calls a client comes back.
 
 use std::sync::Arc;
 
@@ -26,35 +26,62 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use crate::error::Result;
 use crate::query::Gateway;
 use crate::serve::ServeSettings;
+use crate::serve::auth::Gate;
 
 mod action;
+mod bindings;
 mod call;
+mod cancel;
+mod columns;
+mod compression;
+mod cookie;
+mod crew;
 mod descriptor;
 mod encode;
+mod endpoints;
+mod exchange;
 mod flights;
+mod handshake;
+mod idle;
+mod keep_alive;
+mod keys;
 mod metadata;
+mod obey;
+mod operations;
+mod options;
 mod parameters;
+mod poll;
 mod prepared;
 mod put;
 mod recent;
+mod reply;
 mod seal;
 mod service;
+mod session;
 mod sql_info;
 mod statement;
 mod status;
+mod stop;
+mod tables;
 mod ticket;
 mod transaction;
+mod update;
 mod xdbc;
 
+use bindings::Bindings;
+use cancel::Queries;
+use crew::Crew;
+use poll::Polls;
 use recent::Recent;
 use seal::Seal;
 pub use service::FlightServer;
+use session::Sessions;
 use transaction::Transactions;
 
 /// The Flight service over `gateway`, to be added to a gRPC server.
 ///
 /// # Errors
-/// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) if the system gives no random key.
+/// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) if the system gives no random key, or no threads.
 pub fn service(
     gateway: Gateway,
     settings: ServeSettings,
@@ -67,7 +94,13 @@ pub fn service(
             settings.transaction_count_max,
             settings.transaction_idle_max,
         ),
+        sessions: Sessions::new(settings.session_count_max, settings.session_idle_max),
+        queries: Queries::new(),
+        polls: Polls::default(),
         recent: Recent::default(),
+        bindings: Bindings::default(),
+        crew: Crew::new()?,
+        gate: Gate::new(&settings.api_keys),
         settings,
     });
     Ok(FlightServiceServer::new(FlightServer::new(shared))
@@ -80,6 +113,13 @@ struct Shared {
     gateway: Gateway,
     seal: Seal,
     transactions: Transactions,
+    sessions: Sessions,
+    queries: Queries,
+    polls: Polls,
     recent: Recent,
+    bindings: Bindings,
+    crew: Crew,
+    /// For credentials that come in messages; those in headers were looked at before.
+    gate: Gate,
     settings: ServeSettings,
 }

@@ -27,6 +27,14 @@ pub(super) enum Purpose {
     Ticket = 1,
     /// A prepared statement.
     Prepared = 2,
+    /// The cookie of a session.
+    Session = 3,
+    /// The cookie of a session that may be begun.
+    Offer = 4,
+    /// Asks how far a statement is that runs.
+    Poll = 5,
+    /// Names a statement that runs, for whoever wants to end it.
+    Query = 6,
 }
 
 impl Purpose {
@@ -34,6 +42,9 @@ impl Purpose {
         match self {
             Self::Ticket => "ticket",
             Self::Prepared => "prepared statement handle",
+            Self::Session | Self::Offer => "cookie",
+            Self::Poll => "descriptor to poll with",
+            Self::Query => "name of the query",
         }
     }
 
@@ -41,6 +52,8 @@ impl Purpose {
         match self {
             Self::Ticket => "call GetFlightInfo again",
             Self::Prepared => "prepare the statement again",
+            Self::Session | Self::Offer => "begin a session again",
+            Self::Poll | Self::Query => "execute the statement again",
         }
     }
 }
@@ -69,9 +82,7 @@ impl Seal {
         payload: &[u8],
         lifetime: Duration,
     ) -> (Bytes, i64) {
-        let expiry = self
-            .now()
-            .saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX));
+        let expiry = self.expiry(lifetime);
         let mut sealed = BytesMut::with_capacity(HEADER_BYTES + payload.len() + SIGNATURE_BYTES);
         sealed.put_u8(VERSION);
         sealed.put_u8(purpose as u8);
@@ -87,6 +98,16 @@ impl Seal {
     /// # Errors
     /// [`ErrorKind::Invalid`] if they were not, [`ErrorKind::NotFound`] if they expired.
     pub(super) fn open(&self, purpose: Purpose, sealed: &Bytes) -> Result<Bytes> {
+        self.open_with_time(purpose, sealed)
+            .map(|(payload, _)| payload)
+    }
+
+    /// As [`open`](Self::open), and how long that is possible from now on.
+    pub(super) fn open_with_time(
+        &self,
+        purpose: Purpose,
+        sealed: &Bytes,
+    ) -> Result<(Bytes, Duration)> {
         let noun = purpose.noun();
         let foreign = || {
             Error::invalid(format!(
@@ -109,13 +130,25 @@ impl Seal {
         }
         let mut expiry = [0; 8];
         expiry.copy_from_slice(&signed[2..HEADER_BYTES]);
-        if self.now() > i64::from_be_bytes(expiry) {
+        let left = i64::from_be_bytes(expiry).saturating_sub(self.now());
+        let Ok(left) = u64::try_from(left) else {
             let advice = purpose.advice();
             return Err(Error::not_found(format!(
                 "the {noun} has expired: {advice}"
             )));
-        }
-        Ok(signed.slice(HEADER_BYTES..))
+        };
+        Ok((signed.slice(HEADER_BYTES..), Duration::from_secs(left)))
+    }
+
+    /// The time so long from now, in seconds since 1970.
+    pub(super) fn expiry(&self, lifetime: Duration) -> i64 {
+        self.now()
+            .saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    /// Whether `bytes` have the form of sealed ones, which no message and no text has.
+    pub(super) fn is_sealed(bytes: &Bytes) -> bool {
+        bytes.len() >= HEADER_BYTES + SIGNATURE_BYTES && bytes[0] == VERSION
     }
 
     fn now(&self) -> i64 {

@@ -15,13 +15,17 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
 use super::call::CallOptions;
+use super::columns::of_result;
+use super::cookie::take_cookie;
 use super::descriptor::Target;
 use super::encode::{DataStream, encode, schema_bytes};
 use super::flights::stream_schema;
+use super::handshake;
 use super::metadata::is_metadata;
 use super::put::Put;
 use super::statement::flight_info;
 use super::status::status;
+use super::stop::Stoppable;
 use super::ticket::Prepared;
 use crate::error::{Error, Result};
 use crate::serve::auth;
@@ -48,8 +52,42 @@ impl fmt::Debug for FlightServer {
 type Answer<T> = std::result::Result<Response<T>, Status>;
 type Answers<T> = BoxStream<'static, std::result::Result<T, Status>>;
 
-fn options<T>(request: &Request<T>) -> std::result::Result<CallOptions, Status> {
-    CallOptions::of(request).map_err(|error| status(&error))
+/// Whether the answers of a call offer a session to a client that may keep cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offer {
+    Yes,
+    No,
+}
+
+impl FlightServer {
+    /// What a call asks for beside its message, and who calls.
+    fn call<T>(
+        &self,
+        request: &Request<T>,
+        offer: Offer,
+    ) -> std::result::Result<CallOptions, Status> {
+        let mut call = CallOptions::of(request).map_err(|error| status(&error))?;
+        let client = self.shared.client(request.metadata(), &call);
+        let known = client.and_then(|client| {
+            call.client = client;
+            self.shared.check_session(&call)
+        });
+        if let Err(error) = known {
+            // With the header that makes the client forget.
+            call.reply.with::<()>(Err(status(&error)))?;
+        }
+        if offer == Offer::Yes {
+            self.shared.offer_cookie(&call);
+        }
+        Ok(call)
+    }
+}
+
+/// Does `work` for `call`, and sends its answer with the headers that were gathered on the way.
+async fn answer<T>(call: &CallOptions, work: impl Future<Output = Result<T>>) -> Answer<T> {
+    let work = async { work.await.map_err(|error| status(&error)) };
+    let outcome = call.until_stopped(work).await;
+    call.reply.with(outcome.map(Response::new))
 }
 
 #[tonic::async_trait]
@@ -67,9 +105,15 @@ impl FlightService for FlightServer {
         &self,
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Answer<Self::HandshakeStream> {
-        let token = auth::key(request.metadata())
-            .filter(|key| !key.is_empty())
-            .unwrap_or_else(|| "anonymous".to_owned());
+        let call = self.call(&request, Offer::Yes)?;
+        let token = match auth::key(request.metadata()).filter(|key| !key.is_empty()) {
+            Some(key) => key,
+            None => handshake::token(request.into_inner())
+                .await
+                .map_err(|error| status(&error))?,
+        };
+        // What came in a message was not looked at before.
+        self.shared.gate.check(&token)?;
         let bearer = format!("Bearer {token}")
             .parse()
             .map_err(|_| Status::invalid_argument("the credentials are not a header's text"))?;
@@ -79,85 +123,80 @@ impl FlightService for FlightServer {
         };
         let mut response = Response::new(stream::iter([Ok(answer)]).boxed());
         response.metadata_mut().insert("authorization", bearer);
-        Ok(response)
+        call.reply.with(Ok(response))
     }
 
     async fn list_flights(&self, request: Request<Criteria>) -> Answer<Self::ListFlightsStream> {
-        let call = options(&request)?;
-        let flights = self
-            .shared
-            .flights(request.get_ref(), &call)
-            .await
-            .map_err(|error| status(&error))?
-            .map(|flight| flight.map_err(|error| status(&error)));
-        Ok(Response::new(stream::iter(flights).boxed()))
+        let call = self.call(&request, Offer::No)?;
+        answer(&call, async {
+            let flights = self.shared.flights(request.get_ref(), &call).await?;
+            let flights = flights.map(|flight| flight.map_err(|error| status(&error)));
+            Ok(stream::iter(flights).boxed())
+        })
+        .await
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
-        let call = options(&request)?;
-        self.shared
-            .describe(request.into_inner(), &call)
-            .await
-            .map(Response::new)
-            .map_err(|error| status(&error))
+        let call = self.call(&request, Offer::Yes)?;
+        answer(&call, self.shared.describe(request.into_inner(), &call)).await
     }
 
-    /// Answers are planned in milliseconds, so the first poll is the last.
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<PollInfo> {
-        let info = self.get_flight_info(request).await?.into_inner();
-        PollInfo::new()
-            .with_info(info)
-            .try_with_progress(1.0)
-            .map(Response::new)
-            .map_err(|error| Status::internal(error.to_string()))
+        let call = self.call(&request, Offer::Yes)?;
+        let poll = self.shared.poll(request.into_inner(), &call);
+        let outcome = call.until_stopped(poll).await;
+        call.reply.with(outcome.map(Response::new))
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Answer<SchemaResult> {
-        let call = options(&request)?;
-        self.shared
-            .schema(request.into_inner(), &call)
-            .await
-            .map(|schema| Response::new(SchemaResult { schema }))
-            .map_err(|error| status(&error))
+        let call = self.call(&request, Offer::Yes)?;
+        answer(&call, async {
+            let schema = self.shared.schema(request.into_inner(), &call).await?;
+            Ok(SchemaResult { schema })
+        })
+        .await
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Answer<Self::DoGetStream> {
-        let call = options(&request)?;
-        self.shared
-            .get(&request.into_inner().ticket, &call)
-            .await
-            .map(Response::new)
-            .map_err(|error| status(&error))
+        let call = self.call(&request, Offer::No)?;
+        answer(&call, async {
+            let data = self.shared.get(&request.into_inner().ticket, &call).await?;
+            Ok(Stoppable::new(Arc::clone(&call.stop), data).boxed())
+        })
+        .await
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
-        let call = options(&request)?;
-        Put::open(Arc::clone(&self.shared), request.into_inner(), call)
-            .await
-            .map(|put| Response::new(put.answers()))
-            .map_err(|error| status(&error))
+        let call = self.call(&request, Offer::No)?;
+        answer(&call, async {
+            let put = Put::open(Arc::clone(&self.shared), request.into_inner(), call.clone());
+            Ok(Stoppable::new(Arc::clone(&call.stop), put.await?.answers()).boxed())
+        })
+        .await
     }
 
     async fn do_exchange(
         &self,
-        _request: Request<Streaming<FlightData>>,
+        request: Request<Streaming<FlightData>>,
     ) -> Answer<Self::DoExchangeStream> {
-        Err(status(&Error::unsupported(
-            "DoExchange is not served: read with DoGet, write with DoPut",
-        )))
+        let call = self.call(&request, Offer::No)?;
+        answer(&call, async {
+            let tail = self.shared.exchange(request.into_inner(), &call).await?;
+            Ok(Stoppable::new(Arc::clone(&call.stop), tail).boxed())
+        })
+        .await
     }
 
     async fn do_action(&self, request: Request<Action>) -> Answer<Self::DoActionStream> {
-        let call = options(&request)?;
-        let bodies = self
-            .shared
-            .act(request.get_ref(), &call)
-            .await
-            .map_err(|error| status(&error))?;
-        let results = bodies
-            .into_iter()
-            .map(|body| Ok(arrow_flight::Result { body }));
-        Ok(Response::new(stream::iter(results).boxed()))
+        let call = self.call(&request, Offer::Yes)?;
+        answer(&call, async {
+            let bodies = self.shared.act(request.get_ref(), &call).await?;
+            let results = bodies
+                .into_iter()
+                .map(|body| Ok(arrow_flight::Result { body }));
+            Ok(stream::iter(results).boxed())
+        })
+        .await
     }
 
     async fn list_actions(&self, _request: Request<Empty>) -> Answer<Self::ListActionsStream> {
@@ -167,7 +206,7 @@ impl FlightService for FlightServer {
 }
 
 impl Shared {
-    async fn describe(
+    pub(super) async fn describe(
         &self,
         descriptor: FlightDescriptor,
         call: &CallOptions,
@@ -202,7 +241,7 @@ impl Shared {
         let schema = match Target::parse(&descriptor)? {
             Target::Path(path) => {
                 path.resolve(self.gateway.backend().as_ref()).await?;
-                return schema_bytes(&stream_schema());
+                return schema_bytes(&of_result(&stream_schema()));
             }
             Target::Sql(sql) => {
                 let statement = Prepared {
@@ -224,16 +263,26 @@ impl Shared {
         schema_bytes(&schema)
     }
 
+    /// That the client's session, if it has one, is still there.
+    fn check_session(&self, call: &CallOptions) -> Result<()> {
+        let known = self.sessions.read(call.client, |_| ());
+        if known.is_err() {
+            take_cookie(call);
+        }
+        known.map(drop)
+    }
+
     async fn get(&self, ticket: &Bytes, call: &CallOptions) -> Result<DataStream> {
         match Target::parse_bytes(ticket, "ticket")? {
             Target::Command(Command::TicketStatementQuery(ticket)) => {
-                self.redeem(&ticket.statement_handle).await
+                self.redeem(&ticket.statement_handle, call).await
             }
             Target::Command(command) if is_metadata(&command) => {
-                let batch = self.metadata(command).await?;
-                Ok(encode(batch.schema(), stream::iter([Ok(batch)])))
+                let schema = self.metadata_schema(&command)?;
+                let rows = self.metadata(command).await?;
+                encode(schema, rows, self.delivery(call.compression))
             }
-            Target::Sql(sql) => self.run_text(&sql, call).await,
+            Target::Sql(sql) => self.run_text(sql, call).await,
             Target::Command(command) => Err(unserved(&command)),
             Target::Path(_) => Err(Error::internal("a ticket was parsed as a path")),
         }
@@ -250,5 +299,14 @@ fn of_query(query: CommandStatementQuery) -> Prepared {
 
 fn unserved(command: &Command) -> Error {
     let name = command.type_url().rsplit('.').next().unwrap_or_default();
-    Error::unsupported(format!("{name} is not served here"))
+    let why = match command {
+        Command::CommandStatementSubstraitPlan(_) => {
+            "plans of Substrait are not understood here: send the statement as SQL"
+        }
+        Command::CommandStatementUpdate(_)
+        | Command::CommandPreparedStatementUpdate(_)
+        | Command::CommandStatementIngest(_) => "it goes with a DoPut",
+        _ => "it is not a query",
+    };
+    Error::unsupported(format!("{name} is not served by this call: {why}"))
 }

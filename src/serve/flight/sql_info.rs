@@ -4,15 +4,17 @@
 //! ordering are int64, bit masks and the transaction support int32, the lists of functions string lists.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
 use arrow_flight::sql::{
     SqlInfo, SqlNullOrdering, SqlSupportedCaseSensitivity, SqlSupportedTransaction,
-    SqlTransactionIsolationLevel,
+    SqlSupportsConvert, SqlTransactionIsolationLevel,
 };
 
 use super::metadata::unbuilt;
 use crate::error::Result;
+use crate::serve::ServeSettings;
 
 /// Names a vendor can give, in the form that ODBC turns into its `DBMS version`.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -22,32 +24,41 @@ const ARROW_VERSION: &str = "59.3.2";
 
 const KEYWORDS: &[&str] = &["EXPLAIN", "QUALIFY", "SHOW", "UNNEST"];
 
+// Functions: in capitals those of ODBC and JDBC that mean the same here, since their drivers compare letters; then our own.
+
 const NUMERIC_FUNCTIONS: &[&str] = &[
-    "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "degrees", "exp", "floor", "ln", "log",
-    "log10", "log2", "pi", "power", "radians", "random", "round", "signum", "sin", "sqrt", "tan",
-    "trunc",
+    "ABS", "ACOS", "ASIN", "ATAN", "ATAN2", "COS", "COT", "DEGREES", "EXP", "FLOOR", "LOG10", "PI",
+    "POWER", "RADIANS", "ROUND", "SIN", "SQRT", "TAN", "cbrt", "ceil", "isnan", "ln", "log2",
+    "random", "signum", "trunc",
 ];
 
 const STRING_FUNCTIONS: &[&str] = &[
-    "ascii",
+    "ASCII",
+    "BIT_LENGTH",
+    "CHARACTER_LENGTH",
+    "CHAR_LENGTH",
+    "CONCAT",
+    "LEFT",
+    "LENGTH",
+    "LTRIM",
+    "OCTET_LENGTH",
+    "REPEAT",
+    "REPLACE",
+    "RIGHT",
+    "RTRIM",
+    "SUBSTRING",
     "btrim",
     "chr",
-    "concat",
     "concat_ws",
+    "ends_with",
     "initcap",
-    "left",
-    "length",
     "lower",
     "lpad",
-    "ltrim",
+    "regexp_like",
     "regexp_match",
     "regexp_replace",
-    "repeat",
-    "replace",
     "reverse",
-    "right",
     "rpad",
-    "rtrim",
     "split_part",
     "starts_with",
     "strpos",
@@ -57,34 +68,99 @@ const STRING_FUNCTIONS: &[&str] = &[
 ];
 
 const DATETIME_FUNCTIONS: &[&str] = &[
-    "current_date",
-    "current_time",
+    "CURRENT_DATE",
+    "CURRENT_TIME",
+    "CURRENT_TIMESTAMP",
+    "EXTRACT",
+    "NOW",
     "date_bin",
     "date_part",
     "date_trunc",
+    "datepart",
     "from_unixtime",
     "make_date",
-    "now",
     "to_char",
+    "to_date",
     "to_local_time",
     "to_timestamp",
+    "to_timestamp_micros",
     "to_timestamp_millis",
     "to_timestamp_nanos",
     "to_timestamp_seconds",
     "to_unixtime",
 ];
 
+const SYSTEM_FUNCTIONS: &[&str] = &[
+    "coalesce",
+    "current_database",
+    "current_schema",
+    "nullif",
+    "version",
+];
+
+const NUMBERS: &[SqlSupportsConvert] = &[
+    SqlSupportsConvert::SqlConvertTinyint,
+    SqlSupportsConvert::SqlConvertSmallint,
+    SqlSupportsConvert::SqlConvertInteger,
+    SqlSupportsConvert::SqlConvertBigint,
+    SqlSupportsConvert::SqlConvertReal,
+    SqlSupportsConvert::SqlConvertFloat,
+    SqlSupportsConvert::SqlConvertDecimal,
+    SqlSupportsConvert::SqlConvertNumeric,
+];
+
+const TEXTS: &[SqlSupportsConvert] = &[
+    SqlSupportsConvert::SqlConvertChar,
+    SqlSupportsConvert::SqlConvertVarchar,
+];
+
+const TIMES: &[SqlSupportsConvert] = &[
+    SqlSupportsConvert::SqlConvertDate,
+    SqlSupportsConvert::SqlConvertTime,
+    SqlSupportsConvert::SqlConvertTimestamp,
+];
+
+/// What `CAST` makes of what.
+fn conversions() -> HashMap<i32, Vec<i32>> {
+    use SqlSupportsConvert::{
+        SqlConvertBit, SqlConvertDate, SqlConvertTime, SqlConvertTimestamp, SqlConvertVarbinary,
+    };
+    let mut conversions = HashMap::new();
+    let mut can = |from: &[SqlSupportsConvert], to: &[&[SqlSupportsConvert]]| {
+        let to: Vec<i32> = to.concat().into_iter().map(|to| to as i32).collect();
+        for &from in from {
+            conversions.insert(from as i32, to.clone());
+        }
+    };
+    can(NUMBERS, &[NUMBERS, TEXTS]);
+    // No decimals: DataFusion casts a truth to whole numbers and floats only.
+    can(&[SqlConvertBit], &[&NUMBERS[..6], TEXTS, &[SqlConvertBit]]);
+    can(
+        TEXTS,
+        &[NUMBERS, TEXTS, TIMES, &[SqlConvertBit, SqlConvertVarbinary]],
+    );
+    can(
+        &[SqlConvertDate],
+        &[&[SqlConvertDate, SqlConvertTimestamp], TEXTS],
+    );
+    can(&[SqlConvertTime], &[&[SqlConvertTime], TEXTS]);
+    can(&[SqlConvertTimestamp], &[TIMES, TEXTS]);
+    can(&[SqlConvertVarbinary], &[&[SqlConvertVarbinary], TEXTS]);
+    conversions
+}
+
 /// Everything, by id; the answer to a request without ids.
-pub(super) fn infos() -> Result<SqlInfoData> {
+pub(super) fn infos(settings: &ServeSettings) -> Result<SqlInfoData> {
     let mut infos = SqlInfoDataBuilder::new();
-    server(&mut infos);
+    server(&mut infos, settings);
     language(&mut infos);
     limits(&mut infos);
     transactions(&mut infos);
     infos.build().map_err(unbuilt)
 }
 
-fn server(infos: &mut SqlInfoDataBuilder) {
+fn server(infos: &mut SqlInfoDataBuilder, settings: &ServeSettings) {
+    let millis = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
     infos.append(SqlInfo::FlightSqlServerName, "btrdb-flight");
     infos.append(SqlInfo::FlightSqlServerVersion, VERSION);
     infos.append(SqlInfo::FlightSqlServerArrowVersion, ARROW_VERSION);
@@ -97,11 +173,17 @@ fn server(infos: &mut SqlInfoDataBuilder) {
         SqlInfo::FlightSqlServerTransaction,
         SqlSupportedTransaction::Transaction as i32,
     );
-    infos.append(SqlInfo::FlightSqlServerCancel, false);
+    infos.append(SqlInfo::FlightSqlServerCancel, true);
     infos.append(SqlInfo::FlightSqlServerBulkIngestion, true);
     infos.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, true);
-    infos.append(SqlInfo::FlightSqlServerStatementTimeout, 0_i32);
-    infos.append(SqlInfo::FlightSqlServerTransactionTimeout, 0_i32);
+    infos.append(
+        SqlInfo::FlightSqlServerStatementTimeout,
+        millis(settings.statement_lifetime),
+    );
+    infos.append(
+        SqlInfo::FlightSqlServerTransactionTimeout,
+        millis(settings.transaction_idle_max),
+    );
 }
 
 fn language(infos: &mut SqlInfoDataBuilder) {
@@ -122,13 +204,13 @@ fn language(infos: &mut SqlInfoDataBuilder) {
     infos.append(SqlInfo::SqlKeywords, KEYWORDS);
     infos.append(SqlInfo::SqlNumericFunctions, NUMERIC_FUNCTIONS);
     infos.append(SqlInfo::SqlStringFunctions, STRING_FUNCTIONS);
-    infos.append(SqlInfo::SqlSystemFunctions, &["version"][..]);
+    infos.append(SqlInfo::SqlSystemFunctions, SYSTEM_FUNCTIONS);
     infos.append(SqlInfo::SqlDatetimeFunctions, DATETIME_FUNCTIONS);
     infos.append(SqlInfo::SqlSearchStringEscape, "\\");
     infos.append(SqlInfo::SqlExtraNameCharacters, "");
     infos.append(SqlInfo::SqlSupportsColumnAliasing, true);
     infos.append(SqlInfo::SqlNullPlusNullIsNull, true);
-    infos.append(SqlInfo::SqlSupportsConvert, HashMap::new());
+    infos.append(SqlInfo::SqlSupportsConvert, conversions());
     infos.append(SqlInfo::SqlSupportsTableCorrelationNames, true);
     infos.append(SqlInfo::SqlSupportsDifferentTableCorrelationNames, false);
     infos.append(SqlInfo::SqlSupportsExpressionsInOrderBy, true);
@@ -207,7 +289,7 @@ fn transactions(infos: &mut SqlInfoDataBuilder) {
         SqlInfo::SqlSupportedConcurrenciesForResultSetForwardOnly,
         0b10_i32,
     );
-    infos.append(SqlInfo::SqlBatchUpdatesSupported, false);
+    infos.append(SqlInfo::SqlBatchUpdatesSupported, true);
     infos.append(SqlInfo::SqlSavepointsSupported, false);
     infos.append(SqlInfo::SqlNamedParametersSupported, false);
     infos.append(SqlInfo::SqlLocatorsUpdateCopy, false);
@@ -220,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_request_without_ids_gets_everything_and_unknown_ids_nothing() {
-        let infos = infos().expect("static");
+        let infos = infos(&ServeSettings::default()).expect("static");
         let all = infos.record_batch([]).expect("static");
         assert!(all.num_rows() > 80, "{} rows", all.num_rows());
         assert_eq!(infos.record_batch([8]).expect("static").num_rows(), 1);

@@ -1,9 +1,9 @@
 //! Transactions: read snapshots with a name.
 //!
 //! The first statement inside a transaction takes a snapshot, and all later ones read it; where the backend has none that
-//! spans streams, each stream is pinned when it is first read. A `SET` inside lasts as long as the transaction. What an ingest
-//! inside writes is applied at once, and the transaction sees it: it pins the new versions. Transactions live in this process,
-//! and one that nobody uses ends by itself.
+//! spans streams, each stream is pinned when it is first read. A `SET` inside lasts as long as the transaction. What is written
+//! inside is applied at once, and the transaction sees it: it pins the new versions. A rollback takes nothing back, and says so.
+//! Transactions live in this process, and one that nobody uses ends by itself.
 //!
 //! Some messages of the protocol do not say which transaction they belong to: executing a statement that was prepared in an
 //! earlier one, and in practice ingest. Such a message belongs to the one that was begun on the same connection.
@@ -18,11 +18,14 @@ use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{MergePolicy, Snapshot, StreamId, Version};
-use crate::query::{Pins, SessionOptions};
+use crate::model::{Snapshot, StreamId, Version};
+use crate::query::{Command, Pins, SessionOptions};
 
 /// Ended transactions that are remembered, for the prepared statements that outlive them.
 const ENDED_COUNT_MAX: usize = 64 * 1024;
+
+/// Streams that a rollback names before it says how many more there are.
+const NAMED_MAX: usize = 8;
 
 /// The transactions open in this process.
 #[derive(Debug)]
@@ -40,14 +43,86 @@ struct Ended {
     ids: HashSet<Uuid>,
 }
 
+/// How a transaction is begun.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Begin {
+    /// Where, if later messages that do not name it may belong to it.
+    pub(super) connection: Option<SocketAddr>,
+    /// Whether it refuses statements that write.
+    pub(super) read_only: bool,
+}
+
 #[derive(Debug)]
 struct Transaction {
-    session: SessionOptions,
-    /// Where it was begun.
-    connection: Option<SocketAddr>,
-    /// Whether the first statement came and took the snapshot.
-    began: bool,
+    begin: Begin,
+    /// The state that it reads, once the first statement came and took it.
+    snapshot: Option<Snapshot>,
+    pins: Pins,
+    /// What was `SET` inside.
+    settings: Vec<Command>,
+    wrote: Wrote,
     used: Instant,
+}
+
+/// What a transaction wrote, and a rollback leaves.
+#[derive(Debug, Default)]
+struct Wrote {
+    rows: u64,
+    /// The last versions, of as many streams as are named.
+    versions: Vec<(StreamId, Version)>,
+    /// Versions beyond those.
+    more: u64,
+}
+
+impl Wrote {
+    fn add(&mut self, rows: u64, versions: &[(StreamId, Version)]) {
+        self.rows = self.rows.saturating_add(rows);
+        for (stream, version) in versions {
+            let known = self.versions.iter_mut().find(|(known, _)| known == stream);
+            if let Some((_, last)) = known {
+                *last = *version;
+            } else if self.versions.len() < NAMED_MAX {
+                self.versions.push((*stream, *version));
+            } else {
+                self.more += 1;
+            }
+        }
+    }
+
+    fn sentence(&self) -> Option<String> {
+        if self.rows == 0 && self.versions.is_empty() {
+            return None;
+        }
+        let mut text = format!(
+            "what was written in the transaction was applied when it was written, and stays: {} rows",
+            self.rows
+        );
+        for (position, (stream, version)) in self.versions.iter().enumerate() {
+            let joint = if position == 0 { "; streams " } else { ", " };
+            text.push_str(&format!("{joint}{stream}@{version}"));
+        }
+        if self.more > 0 {
+            text.push_str(&format!(", and {} versions more", self.more));
+        }
+        Some(text)
+    }
+}
+
+impl Transaction {
+    /// What a statement inside reads and how: `base` is how it would outside.
+    fn session(&self, base: SessionOptions, snapshot: Snapshot) -> Result<SessionOptions> {
+        let mut session = SessionOptions {
+            snapshot,
+            pins: self.pins.clone(),
+            pins_reads: snapshot == Snapshot::Latest,
+            read_only: self.begin.read_only,
+            ..base
+        };
+        for setting in &self.settings {
+            setting.apply(&mut session)?;
+        }
+        Ok(session)
+    }
 }
 
 impl Transactions {
@@ -64,15 +139,14 @@ impl Transactions {
     ///
     /// # Errors
     /// [`ErrorKind::Exhausted`] if too many are open.
-    pub(super) fn begin(&self, connection: Option<SocketAddr>) -> Result<Bytes> {
-        self.begin_at(Instant::now(), connection)
+    pub(super) fn begin(&self, begin: Begin) -> Result<Bytes> {
+        self.begin_at(Instant::now(), begin)
     }
 
-    fn begin_at(&self, now: Instant, connection: Option<SocketAddr>) -> Result<Bytes> {
+    fn begin_at(&self, now: Instant, begin: Begin) -> Result<Bytes> {
         let mut open = self.open.lock();
-        if open.len() >= self.count_max {
-            open.retain(|_, transaction| now.duration_since(transaction.used) <= self.idle_max);
-        }
+        // Those that were abandoned; there are never many, and this costs less than the call.
+        open.retain(|_, transaction| now.duration_since(transaction.used) <= self.idle_max);
         if open.len() >= self.count_max {
             return Err(Error::new(
                 ErrorKind::Exhausted,
@@ -84,22 +158,24 @@ impl Transactions {
         }
         let id = Uuid::new_v4();
         let transaction = Transaction {
-            session: SessionOptions::default(),
-            connection,
-            began: false,
+            begin,
+            snapshot: None,
+            pins: Pins::default(),
+            settings: Vec::new(),
+            wrote: Wrote::default(),
             used: now,
         };
         open.insert(id, transaction);
         Ok(Bytes::copy_from_slice(id.as_bytes()))
     }
 
-    /// Ends one. Writes inside were applied when they were made, so ending is forgetting.
+    /// Ends one; answers what a rollback has to say. Writes inside were applied when they were made, so ending is forgetting.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if no such transaction is open.
-    pub(super) fn end(&self, id: &[u8]) -> Result<()> {
+    pub(super) fn end(&self, id: &[u8]) -> Result<Option<String>> {
         let id = parse(id).ok_or_else(unknown)?;
-        self.open.lock().remove(&id).ok_or_else(unknown)?;
+        let transaction = self.open.lock().remove(&id).ok_or_else(unknown)?;
         let mut ended = self.ended.lock();
         if ended.order.len() == ENDED_COUNT_MAX
             && let Some(oldest) = ended.order.pop_front()
@@ -108,7 +184,7 @@ impl Transactions {
         }
         ended.order.push_back(id);
         ended.ids.insert(id);
-        Ok(())
+        Ok(transaction.wrote.sentence())
     }
 
     /// Whether a client ended this transaction here, not long ago.
@@ -126,48 +202,55 @@ impl Transactions {
         let open = self.open.lock();
         let mut begun = open
             .iter()
-            .filter(|(_, transaction)| transaction.connection == connection);
+            .filter(|(_, transaction)| transaction.begin.connection == connection);
         match (begun.next(), begun.next()) {
             (Some((id, _)), None) => Bytes::copy_from_slice(id.as_bytes()),
             _ => Bytes::new(),
         }
     }
 
-    /// What a statement inside the transaction reads and how; the first call takes the snapshot.
+    /// What a statement inside the transaction reads and how, where `base` is how it would outside; the first call takes the
+    /// snapshot.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if no such transaction is open.
-    pub(super) async fn session(&self, id: &[u8], backend: &dyn Backend) -> Result<SessionOptions> {
-        let began = self.with(id, |transaction| {
-            transaction.began.then(|| transaction.session.clone())
-        })?;
-        if let Some(session) = began {
-            return Ok(session);
-        }
-        let snapshot = backend.snapshot().await?;
-        // Of two first statements at once, one wins, and both read the same.
+    pub(super) async fn session(
+        &self,
+        id: &[u8],
+        base: SessionOptions,
+        backend: &dyn Backend,
+    ) -> Result<SessionOptions> {
+        let taken = self.with(id, |transaction| transaction.snapshot)?;
+        let snapshot = match taken {
+            Some(snapshot) => snapshot,
+            None => backend.snapshot().await?,
+        };
         self.with(id, |transaction| {
-            if !transaction.began {
-                transaction.began = true;
-                transaction.session.snapshot = snapshot;
-                transaction.session.pins_reads = snapshot == Snapshot::Latest;
-            }
-            transaction.session.clone()
-        })
+            // Of two first statements at once, one wins, and both read the same.
+            let snapshot = *transaction.snapshot.get_or_insert(snapshot);
+            transaction.session(base, snapshot)
+        })?
     }
 
     /// Changes a setting for the rest of the transaction.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if there is no such setting or value, [`ErrorKind::NotFound`] if no such transaction is open.
-    pub(super) fn set(&self, id: &[u8], name: &str, value: &str) -> Result<()> {
-        self.with(id, |transaction| transaction.session.set(name, value))?
+    pub(super) fn set(&self, id: &[u8], setting: &Command) -> Result<()> {
+        setting.apply(&mut SessionOptions::default())?;
+        self.with(id, |transaction| {
+            // One of each, so that a transaction in which a setting changes often does not grow.
+            transaction
+                .settings
+                .retain(|other| other.setting() != setting.setting());
+            transaction.settings.push(setting.clone());
+        })
     }
 
-    /// The merge policy that was set inside the transaction, if it is open and has one of its own.
-    pub(super) fn merge(&self, id: &[u8]) -> Option<MergePolicy> {
-        let set = self.with(id, |transaction| transaction.session.merge).ok();
-        set.filter(|merge| *merge != MergePolicy::default())
+    /// `base` with what was `SET` inside the transaction, if it is open.
+    pub(super) fn settings(&self, id: &[u8], base: SessionOptions) -> Result<SessionOptions> {
+        let snapshot = base.snapshot;
+        self.with(id, |transaction| transaction.session(base, snapshot))?
     }
 
     /// Where the transaction reads streams, shared with it.
@@ -175,24 +258,29 @@ impl Transactions {
     /// # Errors
     /// [`ErrorKind::NotFound`] if no such transaction is open.
     pub(super) fn pins(&self, id: &[u8]) -> Result<Pins> {
-        self.with(id, |transaction| transaction.session.pins.clone())
+        self.with(id, |transaction| transaction.pins.clone())
     }
 
-    /// Makes the transaction see what it wrote.
+    /// Makes the transaction see the `rows` that it wrote, and remember them.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if no such transaction is open, [`ErrorKind::Exhausted`] if it would pin too many streams.
-    pub(super) fn pin(&self, id: &[u8], written: &[(StreamId, Version)]) -> Result<()> {
+    pub(super) fn wrote(
+        &self,
+        id: &[u8],
+        rows: u64,
+        versions: &[(StreamId, Version)],
+    ) -> Result<()> {
         self.with(id, |transaction| {
-            let session = &transaction.session;
-            match session.snapshot {
+            transaction.wrote.add(rows, versions);
+            match transaction.snapshot {
                 // It will read a state that has the write in it.
-                _ if !transaction.began => Ok(()),
-                Snapshot::Latest => {
-                    session.pins.move_to(written);
+                None => Ok(()),
+                Some(Snapshot::Latest) => {
+                    transaction.pins.move_to(versions);
                     Ok(())
                 }
-                Snapshot::Commit(_) => session.pins.set(written),
+                Some(Snapshot::Commit(_)) => transaction.pins.set(versions),
             }
         })?
     }
@@ -238,16 +326,22 @@ mod tests {
     fn idle_transactions_end_and_make_room() {
         let transactions = Transactions::new(1, Duration::from_secs(60));
         let start = Instant::now();
-        let first = transactions.begin_at(start, None).expect("room for one");
-        let full = transactions.begin_at(start, None).expect_err("full");
+        let first = transactions
+            .begin_at(start, Begin::default())
+            .expect("room for one");
+        let full = transactions
+            .begin_at(start, Begin::default())
+            .expect_err("full");
         assert_eq!(full.kind(), ErrorKind::Exhausted);
         let later = start + Duration::from_secs(61);
         let idle = transactions.with_at(later, &first, |_| ());
         assert_eq!(idle.expect_err("ended").kind(), ErrorKind::NotFound);
-        let second = transactions.begin_at(later, None).expect("room again");
+        let second = transactions
+            .begin_at(later, Begin::default())
+            .expect("room again");
         let later = later + Duration::from_secs(61);
         transactions
-            .begin_at(later, None)
+            .begin_at(later, Begin::default())
             .expect("the idle one made room");
         let gone = transactions.end(&second).expect_err("ended");
         assert_eq!(gone.kind(), ErrorKind::NotFound);
@@ -258,14 +352,52 @@ mod tests {
     fn a_connection_has_one_transaction_or_none_that_can_be_told() {
         let transactions = Transactions::new(9, Duration::from_secs(60));
         let here = Some(SocketAddr::from(([127, 0, 0, 1], 4_410)));
-        let first = transactions.begin(here).expect("room");
-        transactions.begin(None).expect("room");
+        let begun_here = || {
+            transactions
+                .begin(Begin {
+                    connection: here,
+                    read_only: false,
+                })
+                .expect("room")
+        };
+        let first = begun_here();
+        transactions.begin(Begin::default()).expect("room");
         assert_eq!(transactions.of_connection(here), first);
         assert_eq!(transactions.of_connection(None), "");
-        let second = transactions.begin(here).expect("room");
+        let second = begun_here();
         assert_eq!(transactions.of_connection(here), "");
-        transactions.end(&first).expect("open");
+        let said = transactions.end(&first).expect("open");
+        assert_eq!(said, None, "nothing was written");
         assert_eq!(transactions.of_connection(here), second);
         assert!(transactions.has_ended(&first) && !transactions.has_ended(&second));
+    }
+
+    #[test]
+    fn a_rollback_tells_what_stays() {
+        let transactions = Transactions::new(9, Duration::from_secs(60));
+        let id = transactions.begin(Begin::default()).expect("room");
+        let stream = |number| StreamId(Uuid::from_u128(number));
+        transactions
+            .wrote(
+                &id,
+                3,
+                &[(stream(1), Version(11)), (stream(2), Version(12))],
+            )
+            .expect("open");
+        transactions
+            .wrote(&id, 4, &[(stream(1), Version(13))])
+            .expect("open");
+        let said = transactions.end(&id).expect("open").expect("a sentence");
+        assert!(said.contains("7 rows"), "{said}");
+        assert!(said.contains("000000000001@13, "), "{said}");
+        assert!(!said.contains("more"), "{said}");
+        let id = transactions.begin(Begin::default()).expect("room");
+        for number in 0..20 {
+            transactions
+                .wrote(&id, 1, &[(stream(number), Version(11))])
+                .expect("open");
+        }
+        let said = transactions.end(&id).expect("open").expect("a sentence");
+        assert!(said.ends_with("and 12 versions more"), "{said}");
     }
 }

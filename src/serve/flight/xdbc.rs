@@ -1,97 +1,180 @@
 //! The SQL types, as ODBC, JDBC and Power BI want them described.
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
 use arrow_flight::sql::metadata::{XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder};
 use arrow_flight::sql::{Nullable, Searchable, XdbcDataType, XdbcDatetimeSubcode};
 
 use super::metadata::unbuilt;
 use crate::error::Result;
+use crate::query::SqlType;
 
-/// How SQL names a type; none for what has no name there.
-pub(super) fn type_name(data_type: &DataType) -> Option<&'static str> {
-    Some(match data_type {
-        DataType::Boolean => "BOOLEAN",
-        DataType::Int8 => "TINYINT",
-        DataType::Int16 => "SMALLINT",
-        DataType::Int32 => "INTEGER",
-        DataType::Int64 => "BIGINT",
-        DataType::UInt64 => "BIGINT UNSIGNED",
-        DataType::Float32 => "REAL",
-        DataType::Float64 => "DOUBLE",
-        DataType::Utf8 => "VARCHAR",
-        DataType::Binary => "VARBINARY",
-        DataType::Date32 => "DATE",
-        DataType::Timestamp(_, None) => "TIMESTAMP",
-        DataType::Timestamp(_, Some(_)) => "TIMESTAMP WITH TIME ZONE",
-        DataType::Map(_, _) => "MAP",
-        _ => return None,
-    })
-}
-
-/// All types, ordered by how close they are to their XDBC type, as the protocol wants it.
+/// Every type that a statement can deliver; the builder orders them by their number, as the protocol wants it.
 pub(super) fn types() -> Result<XdbcTypeInfoData> {
     let mut types = XdbcTypeInfoDataBuilder::new();
-    let number = |name: &str, kind, digits, radix| {
-        let mut info = plain(name, kind, Some(digits));
-        info.unsigned_attribute = Some(false);
-        info.auto_increment = Some(false);
-        info.num_prec_radix = Some(radix);
-        info.searchable = Searchable::Basic;
-        info
-    };
-    types.append(plain("BOOLEAN", XdbcDataType::XdbcBit, Some(1)));
-    types.append(number("TINYINT", XdbcDataType::XdbcTinyint, 8, 2));
-    types.append(number("SMALLINT", XdbcDataType::XdbcSmallint, 16, 2));
-    types.append(number("INTEGER", XdbcDataType::XdbcInteger, 32, 2));
-    types.append(number("BIGINT", XdbcDataType::XdbcBigint, 64, 2));
-    types.append(number("REAL", XdbcDataType::XdbcReal, 24, 2));
-    types.append(number("DOUBLE", XdbcDataType::XdbcDouble, 53, 2));
-    types.append(quoted("VARCHAR", XdbcDataType::XdbcVarchar, i32::MAX));
-    types.append(quoted("DATE", XdbcDataType::XdbcDate, 10));
-    for name in ["TIMESTAMP", "TIMESTAMP WITH TIME ZONE"] {
-        let mut info = quoted(name, XdbcDataType::XdbcTimestamp, 35);
-        info.sql_data_type = XdbcDataType::XdbcDatetime;
-        info.datetime_subcode = Some(XdbcDatetimeSubcode::XdbcSubcodeTimestamp);
-        info.minimum_scale = Some(0);
-        info.maximum_scale = Some(9);
+    for (data_type, kind) in simple() {
+        types.append(described(&data_type, kind));
+    }
+    for data_type in nested() {
+        let mut info = described(&data_type, XdbcDataType::XdbcUnknownType);
+        info.searchable = Searchable::None;
         types.append(info);
     }
-    types.append(plain(
-        "VARBINARY",
-        XdbcDataType::XdbcVarbinary,
-        Some(i32::MAX),
-    ));
     types.build().map_err(unbuilt)
 }
 
-fn plain(name: &str, kind: XdbcDataType, column_size: Option<i32>) -> XdbcTypeInfo {
+fn simple() -> [(DataType, XdbcDataType); 20] {
+    let nanos = TimeUnit::Nanosecond;
+    [
+        (DataType::Null, XdbcDataType::XdbcUnknownType),
+        (DataType::Boolean, XdbcDataType::XdbcBit),
+        (DataType::Int8, XdbcDataType::XdbcTinyint),
+        (DataType::Int16, XdbcDataType::XdbcSmallint),
+        (DataType::Int32, XdbcDataType::XdbcInteger),
+        (DataType::Int64, XdbcDataType::XdbcBigint),
+        (DataType::UInt8, XdbcDataType::XdbcTinyint),
+        (DataType::UInt16, XdbcDataType::XdbcSmallint),
+        (DataType::UInt32, XdbcDataType::XdbcInteger),
+        (DataType::UInt64, XdbcDataType::XdbcBigint),
+        (DataType::Float32, XdbcDataType::XdbcReal),
+        (DataType::Float64, XdbcDataType::XdbcDouble),
+        (DataType::Decimal256(76, 0), XdbcDataType::XdbcDecimal),
+        (DataType::Utf8, XdbcDataType::XdbcVarchar),
+        (DataType::Binary, XdbcDataType::XdbcVarbinary),
+        (DataType::Date32, XdbcDataType::XdbcDate),
+        (DataType::Time64(nanos), XdbcDataType::XdbcTime),
+        (
+            DataType::Timestamp(nanos, None),
+            XdbcDataType::XdbcTimestamp,
+        ),
+        (
+            DataType::Timestamp(nanos, Some("UTC".into())),
+            XdbcDataType::XdbcTimestamp,
+        ),
+        (
+            DataType::Interval(IntervalUnit::MonthDayNano),
+            XdbcDataType::XdbcInterval,
+        ),
+    ]
+}
+
+fn nested() -> [DataType; 2] {
+    let texts = Fields::from(vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("value", DataType::Utf8, true),
+    ]);
+    let entries = Field::new("entries", DataType::Struct(texts.clone()), false);
+    [
+        DataType::Map(Arc::new(entries), false),
+        DataType::Struct(texts),
+    ]
+}
+
+/// The type without what a column adds to it: `DECIMAL`, and not how many digits.
+fn bare(name: &str) -> &str {
+    name.split('(').next().unwrap_or(name)
+}
+
+fn described(data_type: &DataType, kind: XdbcDataType) -> XdbcTypeInfo {
+    let sql = SqlType::of(data_type);
+    let name = bare(&sql.name).to_owned();
+    let is_text = kind == XdbcDataType::XdbcVarchar;
+    let is_number = data_type.is_numeric();
+    let is_decimal = kind == XdbcDataType::XdbcDecimal;
+    let is_binary = kind == XdbcDataType::XdbcVarbinary;
+    let quote = match data_type {
+        DataType::Interval(_) => Some("INTERVAL '"),
+        DataType::Binary => Some("X'"),
+        data_type if is_text || data_type.is_temporal() => Some("'"),
+        _ => None,
+    };
+    // Digits of floating-point numbers are binary in ODBC, all others decimal.
+    let is_binary_float = data_type.is_floating();
+    let column_size = match (is_text || is_binary, is_binary_float) {
+        (true, _) => Some(i32::MAX),
+        (_, true) => sql.precision,
+        _ => sql.width,
+    };
+    let (sql_data_type, subcode) = code(data_type, kind);
     XdbcTypeInfo {
-        type_name: name.to_owned(),
+        type_name: name.clone(),
         data_type: kind,
         column_size,
-        literal_prefix: None,
-        literal_suffix: None,
-        create_params: None,
+        literal_prefix: quote.map(str::to_owned),
+        literal_suffix: quote.map(|_| "'".to_owned()),
+        create_params: is_decimal.then(|| vec!["precision".to_owned(), "scale".to_owned()]),
         nullable: Nullable::NullabilityNullable,
-        case_sensitive: false,
-        searchable: Searchable::Full,
-        unsigned_attribute: None,
+        case_sensitive: is_text,
+        searchable: if is_text {
+            Searchable::Full
+        } else {
+            // All but LIKE.
+            Searchable::Basic
+        },
+        unsigned_attribute: is_number.then(|| data_type.is_unsigned_integer()),
         fixed_prec_scale: false,
-        auto_increment: None,
-        local_type_name: Some(name.to_owned()),
-        minimum_scale: None,
-        maximum_scale: None,
-        sql_data_type: kind,
-        datetime_subcode: None,
-        num_prec_radix: None,
-        interval_precision: None,
+        auto_increment: is_number.then_some(false),
+        local_type_name: Some(name),
+        minimum_scale: sql.scale.or(sql.fraction).map(|_| 0),
+        maximum_scale: if is_decimal {
+            sql.precision
+        } else {
+            sql.scale.or(sql.fraction)
+        },
+        sql_data_type,
+        datetime_subcode: subcode,
+        num_prec_radix: is_number.then_some(if is_binary_float { 2 } else { 10 }),
+        interval_precision: (kind == XdbcDataType::XdbcInterval).then_some(9),
     }
 }
 
-fn quoted(name: &str, kind: XdbcDataType, column_size: i32) -> XdbcTypeInfo {
-    let mut info = plain(name, kind, Some(column_size));
-    info.literal_prefix = Some("'".to_owned());
-    info.literal_suffix = Some("'".to_owned());
-    info.case_sensitive = kind == XdbcDataType::XdbcVarchar;
-    info
+/// The number that ODBC and JDBC tell all dates and times by, and the one that tells these apart.
+fn code(data_type: &DataType, kind: XdbcDataType) -> (XdbcDataType, Option<XdbcDatetimeSubcode>) {
+    let subcode = match data_type {
+        // The protocol calls the number of dates by its other meaning, in intervals.
+        DataType::Date32 => XdbcDatetimeSubcode::XdbcSubcodeYear,
+        DataType::Time64(_) => XdbcDatetimeSubcode::XdbcSubcodeTime,
+        DataType::Timestamp(_, None) => XdbcDatetimeSubcode::XdbcSubcodeTimestamp,
+        DataType::Timestamp(_, Some(_)) => XdbcDatetimeSubcode::XdbcSubcodeTimestampWithTimezone,
+        DataType::Interval(_) => {
+            return (
+                kind,
+                Some(XdbcDatetimeSubcode::XdbcSubcodeIntervalDayToSecond),
+            );
+        }
+        _ => return (kind, None),
+    };
+    (XdbcDataType::XdbcDatetime, Some(subcode))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    #[test]
+    fn types_are_ordered_by_number_and_found_by_it() {
+        let types = types().expect("static");
+        let all = types.record_batch(None).expect("static");
+        let numbers = all.column(1).as_primitive::<Int32Type>().values();
+        assert!(numbers.is_sorted(), "{numbers:?}");
+        let bigints = types.record_batch(-5).expect("static");
+        let names: Vec<_> = bigints.column(0).as_string::<i32>().iter().collect();
+        assert_eq!(names, [Some("BIGINT"), Some("BIGINT UNSIGNED")]);
+        assert_eq!(types.record_batch(4242).expect("static").num_rows(), 0);
+    }
+
+    #[test]
+    fn no_name_carries_what_only_a_column_has() {
+        let all = types().expect("static").record_batch(None).expect("static");
+        let names: Vec<_> = all.column(0).as_string::<i32>().iter().flatten().collect();
+        assert!(
+            names.contains(&"DECIMAL") && names.contains(&"MAP"),
+            "{names:?}"
+        );
+        assert!(names.iter().all(|name| !name.contains('(')), "{names:?}");
+    }
 }

@@ -28,7 +28,7 @@ async fn windows_beyond_number_come_as_they_are_read() {
     for _ in 0..20 {
         let message = answers.message().await.expect("no status").expect("no end");
         assert_eq!((message.stat, message.version_major), (None, 11));
-        assert_eq!(message.values.len(), 5000);
+        assert!((1..=5000).contains(&message.values.len()));
         for window in message.values {
             assert_eq!(window.time, next);
             assert_eq!(

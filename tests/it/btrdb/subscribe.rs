@@ -173,7 +173,7 @@ async fn a_client_that_does_not_read_is_left_behind() {
     subscription.add(&[&uuid]).await;
     subscription.first(&server, &uuid, &[(1, 1.0)]).await;
     // In one call, so that there is no turn for the subscriber in between.
-    let writes = (0..3000).map(|time| Write {
+    let writes = (0..20_000).map(|time| Write {
         stream: StreamId(Uuid::from_u128(1)),
         times: vec![time].into(),
         values: vec![1.0].into(),

@@ -335,7 +335,11 @@ async fn many_windows_are_cut_into_messages() {
         .iter()
         .map(|m| m.values.len())
         .collect();
-    assert_eq!(lengths, [5000, 5000, 5000, 5000, 5000, 5000, 5000, 3000]);
+    assert_eq!(lengths.iter().sum::<usize>(), 38_000);
+    assert!(
+        lengths.iter().all(|length| (1..=5000).contains(length)),
+        "{lengths:?}"
+    );
     let found = aligned_windows(&server, aligned(&uuid, 0, 300_000, 3))
         .await
         .expect("windows");

@@ -1,16 +1,20 @@
 //! The catalog commands, as drivers send them.
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow_flight::FlightInfo;
+use arrow::datatypes::Schema;
 use arrow_flight::sql::{
     CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
     CommandGetPrimaryKeys, CommandGetTables, CommandGetXdbcTypeInfo,
 };
+use arrow_flight::{FlightInfo, IpcMessage};
 use btrdb_flight::backend::observed::Operation;
 
 use super::*;
 
-async fn fetch(client: &mut FlightSqlServiceClient<Channel>, info: FlightInfo) -> RecordBatch {
+pub(super) async fn fetch(
+    client: &mut FlightSqlServiceClient<Channel>,
+    info: FlightInfo,
+) -> RecordBatch {
     let declared = info.clone().try_decode_schema().expect("a schema");
     let ticket = info.endpoint[0].ticket.clone().expect("a ticket");
     let mut stream = client.do_get(ticket).await.expect("a stream");
@@ -24,10 +28,17 @@ async fn fetch(client: &mut FlightSqlServiceClient<Channel>, info: FlightInfo) -
     batch
 }
 
-fn column(batch: &RecordBatch, name: &str) -> Vec<String> {
+pub(super) fn column(batch: &RecordBatch, name: &str) -> Vec<String> {
     let column = batch.column_by_name(name).expect("the column");
     let texts = column.as_string::<i32>();
     texts.iter().flatten().map(str::to_owned).collect()
+}
+
+/// The columns of the table in a row of GetTables, whose schema is an encapsulated message.
+pub(super) fn table_schema(tables: &RecordBatch, row: usize) -> Schema {
+    let schemas = tables.column_by_name("table_schema").expect("the column");
+    let bytes = schemas.as_binary::<i32>().value(row).to_vec();
+    Schema::try_from(IpcMessage(bytes.into())).expect("a schema")
 }
 
 fn tables(schema: Option<&str>, table: Option<&str>, include_schema: bool) -> CommandGetTables {
@@ -72,7 +83,7 @@ async fn catalogs_schemas_and_tables_are_browsed_without_naming_a_catalog() {
     let schemas = fetch(&mut client, info).await;
     assert_eq!(
         column(&schemas, "db_schema_name"),
-        ["lab", "pmu/one", "public"]
+        ["information_schema", "lab", "pmu/one", "public"]
     );
 
     let counts = server.backend.counts();
@@ -81,7 +92,7 @@ async fn catalogs_schemas_and_tables_are_browsed_without_naming_a_catalog() {
         counts.calls(Operation::Describe),
     );
     for (request, expected) in [
-        (tables(None, None, false), 54),
+        (tables(None, None, false), 65),
         (tables(Some("pmu/%"), None, false), 50),
         (tables(Some("public"), None, true), 3),
         (tables(Some("pmu/one"), Some("s\\_4"), true), 1),
@@ -97,13 +108,13 @@ async fn catalogs_schemas_and_tables_are_browsed_without_naming_a_catalog() {
     assert_eq!(
         counts.calls(Operation::Find) - found,
         6,
-        "one look-up a command"
+        "one look-up a command at most"
     );
     assert_eq!(counts.calls(Operation::Describe), described);
 
     for (types, expected) in [
         (vec!["BASE TABLE"], 54),
-        (vec!["VIEW"], 0),
+        (vec!["VIEW"], 11),
         (vec!["table"], 54),
     ] {
         let request = CommandGetTables {
@@ -122,7 +133,7 @@ async fn drivers_find_types_infos_and_no_keys() {
     let info = client.get_table_types().await.expect("types");
     assert_eq!(
         column(&fetch(&mut client, info).await, "table_type"),
-        ["TABLE"]
+        ["TABLE", "VIEW"]
     );
 
     let info = client.get_sql_info(vec![]).await.expect("infos");

@@ -128,8 +128,8 @@ async fn large_streams_over_one_connection_do_not_block_each_other() {
     assert_eq!(begun + rest, 12 * 300_000);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_nobody_reads_is_not_sent() {
+/// A server whose streams have no end, and how many bytes it has sent.
+fn endless() -> (Script, Arc<AtomicUsize>) {
     let sent = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&sent);
     let endless = move |_, _| {
@@ -140,11 +140,17 @@ async fn what_nobody_reads_is_not_sent() {
         })
         .boxed()
     };
-    let (remote, _server) = remote(Script {
+    let script = Script {
         raw_values: Some(Box::new(endless)),
         ..script(29)
-    })
-    .await;
+    };
+    (script, sent)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_nobody_reads_is_not_sent() {
+    let (script, sent) = endless();
+    let (remote, _server) = remote(script).await;
     let query = PointQuery::new(vec![StreamRead::latest(STREAM); 500], TimeRange::ALL);
     let mut batches = remote.points(query);
     for _ in 0..100 {
@@ -153,6 +159,35 @@ async fn what_nobody_reads_is_not_sent() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let sent = sent.load(Ordering::Relaxed);
     assert!(sent < 80 << 20, "{} MB were sent", sent >> 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_that_stand_still_hold_one_budget_together() {
+    const READERS: usize = 60;
+    let (script, sent) = endless();
+    let server = script.start().await;
+    let settings = Settings {
+        read_ahead_bytes: 16 << 20,
+        ..patient(&server.address)
+    };
+    let remote = Remote::connect(settings).await.expect("connected");
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let reads = vec![StreamRead::latest(STREAM); 20];
+        let mut reader = remote.points(PointQuery::new(reads, TimeRange::ALL));
+        reader.next().await.expect("a batch").expect("points");
+        readers.push(reader);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // The budget, and for each reader a small window, a few messages, and what its server has ready: without a budget 2 GB.
+    let held = sent.load(Ordering::Relaxed);
+    assert!(held < 150 << 20, "{} MB were sent", held >> 20);
+    // Nobody waits for room that another reader has.
+    for reader in &mut readers {
+        for _ in 0..30 {
+            reader.next().await.expect("a batch").expect("points");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -38,6 +38,7 @@ fn quick(address: &str) -> Settings {
         connect_timeout: Duration::from_millis(500),
         call_deadline: Duration::from_millis(400),
         idle_deadline: Duration::from_millis(400),
+        retry_total: Duration::from_secs(1),
         ..Settings::new(address)
     }
 }

@@ -1,21 +1,11 @@
-//! A client's columns, checked and turned into times, values and keys.
+//! A client's columns of points, checked and turned into times, values and keys.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryArray, Float64Array, PrimitiveArray, RecordBatch,
-    StringArray,
-};
+use arrow::array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
 use arrow::buffer::ScalarBuffer;
-use arrow::compute::cast;
-use arrow::datatypes::{
-    ArrowTimestampType, DataType, Float64Type, Int64Type, Schema, TimeUnit,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType,
-};
+use arrow::datatypes::Schema;
 
-use crate::error::{Code, Error, Result};
-use crate::model::time::{MAX_POINT_TIME, MIN_TIME};
+use super::cells::{Kind, check_finite, check_nulls, invalid, numbers, plain, text, times};
+use crate::error::Result;
 
 /// Where a batch has what.
 #[derive(Clone, Debug)]
@@ -172,32 +162,13 @@ impl Layout {
     }
 
     fn check_types(&self, schema: &Schema) -> Result<()> {
-        let check = |position: usize, fits: fn(&DataType) -> bool, expected: &str| {
-            let field = schema.field(position);
-            if fits(field.data_type()) {
-                return Ok(());
-            }
-            Err(invalid(format!(
-                "column \"{}\" is {}: it takes {expected}",
-                field.name(),
-                field.data_type()
-            )))
-        };
-        check(
-            self.time,
-            is_time,
-            "a timestamp, or int64 nanoseconds since 1970",
-        )?;
+        Kind::Time.check(schema.field(self.time))?;
         for value in &self.values {
-            check(*value, is_number, "a number")?;
+            Kind::Number.check(schema.field(*value))?;
         }
         match self.key {
             Key::None | Key::Wide => Ok(()),
-            Key::Uuid(uuid) => check(
-                uuid,
-                |kind| is_text(kind) || *kind == DataType::FixedSizeBinary(16),
-                "text, or 16 bytes",
-            ),
+            Key::Uuid(uuid) => Kind::Uuid.check(schema.field(uuid)),
             Key::Named {
                 collection,
                 name,
@@ -205,7 +176,7 @@ impl Layout {
             } => [Some(collection), Some(name), unit]
                 .into_iter()
                 .flatten()
-                .try_for_each(|position| check(position, is_text, "text")),
+                .try_for_each(|position| Kind::Text.check(schema.field(position))),
         }
     }
 
@@ -214,46 +185,17 @@ impl Layout {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) naming the row that is null or outside BTrDB's time.
     pub(super) fn times(&self, batch: &RecordBatch, first: u64) -> Result<ScalarBuffer<i64>> {
-        let column = batch.column(self.time);
-        check_nulls("time", column, first)?;
-        let times = match column.data_type() {
-            DataType::Timestamp(TimeUnit::Second, _) => {
-                scaled::<TimestampSecondType>(column, 1_000_000_000)
-            }
-            DataType::Timestamp(TimeUnit::Millisecond, _) => {
-                scaled::<TimestampMillisecondType>(column, 1_000_000)
-            }
-            DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                scaled::<TimestampMicrosecondType>(column, 1_000)
-            }
-            DataType::Timestamp(TimeUnit::Nanosecond, _) => column
-                .as_primitive::<TimestampNanosecondType>()
-                .values()
-                .clone(),
-            _ => column.as_primitive::<Int64Type>().values().clone(),
-        };
-        let outside = times
-            .iter()
-            .position(|time| !(MIN_TIME..=MAX_POINT_TIME).contains(time));
-        match outside {
-            None => Ok(times),
-            Some(row) => Err(Error::invalid(format!(
-                "column \"time\", row {}: the time is outside BTrDB's, which goes from {MIN_TIME} ns to {MAX_POINT_TIME} ns \
-                 (1933-06-20 to 2079-08-08)",
-                first + row as u64
-            ))
-            .with_code(Code::InvalidTimeRange)),
-        }
+        times("time", batch.column(self.time), first)
     }
 
-    /// The values of `batch`, one for each row. Integers beyond 2^53 are rounded to the nearest float64.
+    /// The values of `batch`, one for each row.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) naming the row that is null, NaN or infinite.
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) naming the row that is null, NaN, infinite, or no float64.
     pub(super) fn values(&self, batch: &RecordBatch, first: u64) -> Result<ScalarBuffer<f64>> {
         let column = batch.column(self.values[0]);
         check_nulls("value", column, first)?;
-        let values = numbers("value", column)?.values().clone();
+        let values = numbers("value", column, first)?.values().clone();
         check_finite("value", &values, |row| first + row as u64)?;
         Ok(values)
     }
@@ -273,7 +215,7 @@ impl Layout {
             .iter()
             .map(|position| {
                 let name = schema.field(*position).name();
-                let column = numbers(name, batch.column(*position))?;
+                let column = numbers(name, batch.column(*position), first)?;
                 let rows: Vec<usize> = match column.nulls().filter(|nulls| nulls.null_count() > 0) {
                     None => {
                         let values = column.values().clone();
@@ -295,22 +237,19 @@ impl Layout {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) naming the column and row that is null.
     pub(super) fn keys(&self, batch: &RecordBatch, first: u64) -> Result<Keys> {
-        let text = |name: &str, position: usize, nullable: bool| {
+        let text = |name: &str, position: usize| {
             let column = batch.column(position);
-            if !nullable {
-                check_nulls(name, column, first)?;
-            }
-            let column = cast_to(name, column, &DataType::Utf8)?;
-            Ok::<_, Error>(column.as_string::<i32>().clone())
+            check_nulls(name, column, first)?;
+            text(name, column)
         };
         match self.key {
             Key::None | Key::Wide => Ok(Keys::None),
             Key::Uuid(position) => {
-                let column = batch.column(position);
-                check_nulls("uuid", column, first)?;
+                check_nulls("uuid", batch.column(position), first)?;
+                let column = plain("uuid", batch.column(position))?;
                 match column.as_fixed_size_binary_opt() {
                     Some(bytes) => Ok(Keys::Bytes(bytes.clone())),
-                    None => Ok(Keys::Text(text("uuid", position, false)?)),
+                    None => Ok(Keys::Text(text("uuid", position)?)),
                 }
             }
             Key::Named {
@@ -318,100 +257,28 @@ impl Layout {
                 name,
                 unit,
             } => Ok(Keys::Named {
-                collection: text("collection", collection, false)?,
-                name: text("name", name, false)?,
-                unit: unit.map(|unit| text("unit", unit, true)).transpose()?,
+                collection: text("collection", collection)?,
+                name: text("name", name)?,
+                unit: match unit {
+                    Some(unit) => Some(super::cells::text("unit", batch.column(unit))?),
+                    None => None,
+                },
             }),
         }
     }
 }
 
-/// Nanoseconds, saturating: what overflows is outside BTrDB's time, and refused for that.
-fn scaled<T: ArrowTimestampType>(column: &ArrayRef, nanoseconds: i64) -> ScalarBuffer<i64> {
-    let times: &PrimitiveArray<T> = column.as_primitive();
-    times
-        .values()
-        .iter()
-        .map(|time| time.saturating_mul(nanoseconds))
-        .collect::<Vec<_>>()
-        .into()
-}
-
-fn numbers(name: &str, column: &ArrayRef) -> Result<Float64Array> {
-    let column = cast_to(name, column, &DataType::Float64)?;
-    Ok(column.as_primitive::<Float64Type>().clone())
-}
-
-/// Refuses values that BTrDB does not store; `row_of` numbers the row of a value.
-fn check_finite(name: &str, values: &[f64], row_of: impl Fn(usize) -> u64) -> Result<()> {
-    let Some(position) = values.iter().position(|value| !value.is_finite()) else {
-        return Ok(());
-    };
-    let what = if values[position].is_nan() {
-        "NaN"
-    } else {
-        "infinite"
-    };
-    Err(Error::invalid(format!(
-        "column \"{name}\", row {}: the value is {what}, which BTrDB does not store",
-        row_of(position)
-    ))
-    .with_code(Code::BadValue))
-}
-
-fn cast_to(name: &str, column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
-    if column.data_type() == to {
-        return Ok(Arc::clone(column));
-    }
-    cast(column, to)
-        .map_err(|error| invalid(format!("column \"{name}\" cannot be read as {to}: {error}")))
-}
-
-fn check_nulls(name: &str, column: &ArrayRef, first: u64) -> Result<()> {
-    // Logical: a dictionary's values may be null where its keys are not.
-    let Some(nulls) = column
-        .logical_nulls()
-        .filter(|nulls| nulls.null_count() > 0)
-    else {
-        return Ok(());
-    };
-    let row = nulls.iter().position(|valid| !valid).unwrap_or_default();
-    Err(invalid(format!(
-        "column \"{name}\", row {}: the value is null",
-        first + row as u64
-    )))
-}
-
-fn is_time(kind: &DataType) -> bool {
-    matches!(kind, DataType::Timestamp(_, _) | DataType::Int64)
-}
-
-fn is_number(kind: &DataType) -> bool {
-    kind.is_integer()
-        || matches!(
-            kind,
-            DataType::Float16 | DataType::Float32 | DataType::Float64
-        )
-}
-
-fn is_text(kind: &DataType) -> bool {
-    match kind {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Dictionary(_, values) => is_text(values),
-        _ => false,
-    }
-}
-
-fn invalid(message: String) -> Error {
-    Error::invalid(message).with_code(Code::InvalidParameter)
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Float32Array, Int64Array, TimestampMillisecondArray};
-    use arrow::datatypes::Field;
+    use std::sync::Arc;
+
+    use arrow::array::{
+        ArrayRef, Float32Array, Float64Array, Int64Array, TimestampMillisecondArray,
+    };
+    use arrow::datatypes::{DataType, Field};
 
     use super::*;
+    use crate::error::Error;
 
     fn batch(columns: &[(&str, ArrayRef)]) -> RecordBatch {
         RecordBatch::try_from_iter(columns.iter().cloned()).expect("columns of one length")

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! path [collection, name] or [uuid]   columns time, value
-//! path ["points"]                     long batches: uuid, or collection and name and perhaps unit; and time, value
+//! path [points]                       long batches: uuid, or collection and name and perhaps unit; and time, value
 //!                                     wide batches: time, and one column a stream named by uuid or collection/name
-//! CommandStatementIngest              the same two, by the name of the table
+//! path [streams]                      streams to create: collection, name, and perhaps other tags, annotations, uuid
+//! CommandStatementIngest              the same three, by the name of the table
 //! other commands of Flight SQL        bound parameters, updates
 //! ```
 //!
@@ -13,13 +14,13 @@
 //! is read: a client that is faster than the store waits. When a put fails, what was answered stays applied, rows that were not are
 //! dropped, and the error says how far it got.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
-use arrow_flight::sql::{
-    Command, CommandStatementIngest, DoPutUpdateResult, TableExistsOption, TableNotExistOption,
-};
+use arrow_flight::flight_descriptor::DescriptorType;
+use arrow_flight::sql::{Command, DoPutUpdateResult};
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
@@ -29,23 +30,41 @@ use tonic::{Status, Streaming};
 
 use super::Shared;
 use super::call::CallOptions;
-use super::descriptor::{StreamPath, Target, check_ids, find_one, unknown_stream};
-use super::metadata::{CATALOG, PUBLIC};
+use super::descriptor::{
+    POINTS, Place, STREAMS, StreamPath, Target, check_ids, find_one, unknown_stream,
+};
 use super::status::status;
 use super::ticket::Prepared;
 use crate::backend::Backend;
-use crate::error::{Code, Error, ErrorKind, Result};
-use crate::wire::grpc;
+use crate::error::{Code, Error, Result};
+use crate::model::{StreamId, Version};
 
+mod cells;
 mod columns;
+mod descriptions;
+mod ingest;
+mod pending;
 mod points;
+mod received;
+mod streams;
 mod targets;
 
-use points::{PointsPut, Reply};
+use points::PointsPut;
+use received::Received;
+pub(super) use received::unreadable;
+use streams::StreamsPut;
 use targets::Targets;
 
-/// The path, and the table, of long batches.
-const POINTS: &str = "points";
+/// How a put is answered.
+enum Reply {
+    /// The versions of each commit.
+    Versions,
+    /// The number of rows, once, as Flight SQL wants it.
+    Count {
+        /// The transaction that must see the rows; empty is none.
+        transaction: Bytes,
+    },
+}
 
 /// A put that was understood, and is done as its answers are read.
 pub(super) enum Put {
@@ -53,6 +72,8 @@ pub(super) enum Put {
     Done(PutResult),
     /// Points to insert.
     Points(Box<PointsPut>),
+    /// Streams to create.
+    Streams(Box<StreamsPut>),
 }
 
 impl Put {
@@ -90,34 +111,25 @@ impl Put {
         batches: FlightRecordBatchStream,
         call: CallOptions,
     ) -> Result<Self> {
-        if let [table] = descriptor.path.as_slice()
-            && table == POINTS
-        {
-            let targets = Targets::long(call.create.unwrap_or(true));
-            let put = PointsPut::new(shared, batches, targets, call.merge, Reply::Versions);
-            return Ok(Self::Points(Box::new(put)));
+        if descriptor.r#type() == DescriptorType::Path {
+            let place = Place::parse(&descriptor.path)?;
+            return Self::at(shared, place, Received::new(batches), &call).await;
         }
         match Target::parse(&descriptor)? {
-            Target::Path(path) => {
-                let create = call.create.unwrap_or(true);
-                let targets = path_targets(shared.gateway.backend().as_ref(), path, create).await?;
-                let put = PointsPut::new(shared, batches, targets, call.merge, Reply::Versions);
-                Ok(Self::Points(Box::new(put)))
-            }
             Target::Command(Command::CommandStatementIngest(ingest)) => {
-                ingest_put(shared, ingest, batches, &call).await
+                ingest::open(shared, ingest, Received::new(batches), &call).await
             }
             Target::Command(Command::CommandPreparedStatementQuery(query)) => {
                 let result = shared
-                    .bind(&query.prepared_statement_handle, batches, &call)
+                    .bind_handle(&query.prepared_statement_handle, batches, &call)
                     .await?;
                 Ok(Self::Done(answer(&result)))
             }
             Target::Command(Command::CommandPreparedStatementUpdate(update)) => {
-                let prepared = shared
-                    .bound(&update.prepared_statement_handle, batches, &call)
+                let changed = shared
+                    .update_handle(&update.prepared_statement_handle, batches, &call)
                     .await?;
-                Ok(Self::Done(count(shared.update(&prepared, &call).await?)))
+                Ok(Self::Done(count(changed)))
             }
             Target::Command(Command::CommandStatementUpdate(update)) => {
                 let statement = Prepared {
@@ -125,41 +137,92 @@ impl Put {
                     parameters: Bytes::new(),
                     transaction: update.transaction_id.unwrap_or_default(),
                 };
-                Ok(Self::Done(count(shared.update(&statement, &call).await?)))
+                Ok(Self::Done(count(
+                    shared.update(&statement, None, &call).await?,
+                )))
             }
             Target::Command(command) => Err(Error::unsupported(format!(
                 "{} takes no put",
                 command.type_url().rsplit('.').next().unwrap_or_default()
             ))),
-            Target::Sql(_) => Err(Error::invalid(
-                "SQL text takes no rows: a put goes to a path, [uuid] or [collection, name] or [\"points\"]",
+            Target::Sql(_) | Target::Path(_) => Err(Error::invalid(
+                "SQL text takes no rows: a put goes to a path, [collection, name], [uuid], [points] or [streams]",
             )),
         }
+    }
+
+    /// Rows for a path.
+    async fn at(
+        shared: Arc<Shared>,
+        place: Place,
+        rows: Received,
+        call: &CallOptions,
+    ) -> Result<Self> {
+        let create = call.create.unwrap_or(true);
+        let targets = match place {
+            Place::Stream(path) => {
+                path_targets(shared.gateway.backend().as_ref(), path, create).await?
+            }
+            Place::Relation(POINTS) => Targets::long(create),
+            Place::Relation(STREAMS) => {
+                if !create {
+                    return Err(Error::invalid(
+                        "x-btrdb-create: false forbids what a put into streams is for",
+                    ));
+                }
+                let put = StreamsPut::new(shared, rows, Reply::Versions);
+                return Ok(Self::Streams(Box::new(put)));
+            }
+            Place::Relation(other) => {
+                return Err(Error::unsupported(format!(
+                    "nothing is put into {other}: collections are there as long as a stream is in them"
+                )));
+            }
+            Place::Below(prefix) => {
+                return Err(Error::invalid(format!(
+                    "\"{prefix}/*\" names many streams: a put for many goes to [points], and each row says which"
+                ))
+                .with_code(Code::InvalidParameter));
+            }
+        };
+        let put = PointsPut::new(shared, rows, targets, call.merge, Reply::Versions);
+        Ok(Self::Points(Box::new(put)))
     }
 
     /// The answers; the work is done while they are read.
     pub(super) fn answers(self) -> BoxStream<'static, std::result::Result<PutResult, Status>> {
         match self {
             Self::Done(result) => stream::iter([Ok(result)]).boxed(),
-            Self::Points(put) => stream::unfold(Some(put), |put| async {
-                let mut put = put?;
-                match put.step().await {
-                    Ok(Some(result)) => Some((Ok(result), Some(put))),
-                    Ok(None) => None,
-                    Err(error) => Some((Err(put.failure(&error)), None)),
-                }
-            })
-            .boxed(),
+            Self::Points(put) => answers(put),
+            Self::Streams(put) => answers(put),
         }
     }
 }
 
+/// A put whose work is done step by step.
+trait Work: Send + 'static {
+    /// Works until there is something to answer; none is the end.
+    fn step(&mut self) -> impl Future<Output = Result<Option<PutResult>>> + Send;
+
+    /// The status that ends a put which failed with `error`.
+    fn failure(&self, error: &Error) -> Status;
+}
+
+fn answers(work: Box<impl Work>) -> BoxStream<'static, std::result::Result<PutResult, Status>> {
+    stream::unfold(Some(work), |work| async {
+        let mut work = work?;
+        match work.step().await {
+            Ok(Some(result)) => Some((Ok(result), Some(work))),
+            Ok(None) => None,
+            Err(error) => Some((Err(work.failure(&error)), None)),
+        }
+    })
+    .boxed()
+}
+
 async fn path_targets(backend: &dyn Backend, path: StreamPath, create: bool) -> Result<Targets> {
     match path {
-        StreamPath::Id(_, Some(version)) => Err(Error::invalid(format!(
-            "version {version} cannot be written: points are added to the latest version"
-        ))
-        .with_code(Code::InvalidParameter)),
+        StreamPath::Id(_, Some(version)) => Err(written_version(version)),
         StreamPath::Id(id, None) => {
             check_ids(backend, &[id]).await?;
             Ok(Targets::stream(id))
@@ -167,79 +230,27 @@ async fn path_targets(backend: &dyn Backend, path: StreamPath, create: bool) -> 
         StreamPath::Named { collection, name } => {
             match find_one(backend, &collection, &name).await? {
                 Some(stream) => Ok(Targets::stream(stream.id)),
-                None if create => Ok(Targets::missing(collection, name)),
+                None if create => Ok(Targets::missing(collection, name, false)),
                 None => Err(unknown_stream(&collection, &name)),
             }
         }
     }
 }
 
-/// ADBC's bulk ingest: into `points`, or into a stream as `"<collection>"."<name>"`.
-async fn ingest_put(
-    shared: Arc<Shared>,
-    ingest: CommandStatementIngest,
-    batches: FlightRecordBatchStream,
-    call: &CallOptions,
-) -> Result<Put> {
-    if ingest.temporary {
-        return Err(Error::unsupported("there are no temporary tables"));
-    }
-    if let Some(catalog) = ingest.catalog.as_deref().filter(|name| !name.is_empty())
-        && catalog != CATALOG
-    {
-        return Err(Error::not_found(format!(
-            "there is no catalog \"{catalog}\": the only one is {CATALOG}"
-        )));
-    }
-    let definition = ingest.table_definition_options.unwrap_or_default();
-    let schema = ingest.schema.as_deref().unwrap_or_default();
-    let backend = shared.gateway.backend().as_ref();
-    let targets = if ingest.table == POINTS && matches!(schema, "" | PUBLIC) {
-        check_exists(POINTS, definition.if_exists())?;
-        Targets::long(call.create.unwrap_or(true))
-    } else if schema.is_empty() {
-        return Err(Error::not_found(format!(
-            "there is no table \"{}\" to ingest into: there is \"{POINTS}\", and each stream is a table, with its \
-             collection as the schema",
-            ingest.table
-        )));
-    } else {
-        match find_one(backend, schema, &ingest.table).await? {
-            Some(stream) => {
-                check_exists(&stream.path(), definition.if_exists())?;
-                Targets::stream(stream.id)
-            }
-            None if definition.if_not_exist() == TableNotExistOption::Create
-                && call.create.unwrap_or(true) =>
-            {
-                Targets::missing(schema.to_owned(), ingest.table.clone())
-            }
-            None => return Err(unknown_stream(schema, &ingest.table)),
-        }
-    };
-    // ADBC's drivers are in a transaction, and do not say so when they ingest.
-    let transaction = ingest
-        .transaction_id
-        .unwrap_or_else(|| shared.transactions.of_connection(call.connection));
-    // The header of a call says more than a SET before it.
-    let merge = call
-        .merge
-        .or_else(|| shared.transactions.merge(&transaction));
-    let reply = Reply::Count { transaction };
-    let put = PointsPut::new(shared, batches, targets, merge, reply);
-    Ok(Put::Points(Box::new(put)))
+fn written_version(version: Version) -> Error {
+    Error::invalid(format!(
+        "version {version} cannot be written: points are added to the latest version"
+    ))
+    .with_code(Code::InvalidParameter)
 }
 
-fn check_exists(table: &str, option: TableExistsOption) -> Result<()> {
-    match option {
-        TableExistsOption::Append | TableExistsOption::Unspecified => Ok(()),
-        TableExistsOption::Fail => Err(Error::new(
-            ErrorKind::Conflict,
-            format!("table {table} exists: ingest with mode append"),
-        )),
-        TableExistsOption::Replace => Err(Error::unsupported(format!(
-            "table {table} cannot be replaced: delete its points first, then ingest with mode append"
-        ))),
+fn versions(written: &[(StreamId, Version)]) -> PutResult {
+    let versions: serde_json::Map<_, _> = written
+        .iter()
+        .map(|(stream, version)| (stream.to_string(), version.0.into()))
+        .collect();
+    PutResult {
+        app_metadata: serde_json::Value::Object(versions).to_string().into(),
     }
 }
 
@@ -253,23 +264,13 @@ fn count(record_count: i64) -> PutResult {
     answer(&DoPutUpdateResult { record_count })
 }
 
-/// What went wrong while a client's rows were read.
-pub(super) fn unreadable(error: FlightError) -> Error {
-    match error {
-        FlightError::Tonic(status) => Error::new(grpc::kind(status.code()), status.message()),
-        other => Error::invalid(format!("the data of the put cannot be read: {other}")),
-    }
-}
-
-/// A status with the points that stay applied, for programs to read.
-fn failed(error: &Error, message: String, applied_points: u64) -> Status {
+/// A status with the number of rows that stay applied, for programs to read.
+fn failed(error: &Error, message: String, header: &'static str, applied: u64) -> Status {
     let mut described = Error::new(error.kind(), message);
     if let Some(code) = error.code() {
         described = described.with_code(code);
     }
     let mut status = status(&described);
-    status
-        .metadata_mut()
-        .insert("x-btrdb-applied-points", applied_points.into());
+    status.metadata_mut().insert(header, applied.into());
     status
 }

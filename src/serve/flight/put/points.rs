@@ -1,28 +1,22 @@
 //! Points on their way into the store, commit by commit.
 
-use std::collections::{HashMap, VecDeque};
-use std::panic::AssertUnwindSafe;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::Schema;
 use arrow_flight::PutResult;
-use arrow_flight::decode::FlightRecordBatchStream;
-use bytes::Bytes;
-use futures::{FutureExt, StreamExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tonic::Status;
 
 use super::columns::Layout;
+use super::pending::{COMMIT_POINTS, Pending};
+use super::received::Received;
 use super::targets::Targets;
-use super::{Shared, count, failed, unreadable};
+use super::{Reply, Shared, Work, count, failed, versions};
 use crate::error::{Error, Result};
-use crate::model::{InsertOptions, MergePolicy, StreamId, Version, Write};
-
-/// Points that make a commit: 16 MiB.
-const COMMIT_POINTS: usize = 1 << 20;
+use crate::model::{InsertOptions, MergePolicy, StreamId, TimeRange, Version};
 
 /// Streams whose versions go into one answer: about a mebibyte of JSON, well under what the smallest clients take.
 const ANSWER_STREAMS: usize = 16 * 1024;
@@ -30,23 +24,23 @@ const ANSWER_STREAMS: usize = 16 * 1024;
 /// Points wait no longer than this for others to commit with.
 const LINGER: Duration = Duration::from_millis(250);
 
-/// How a put is answered.
-pub(super) enum Reply {
-    /// The versions of each commit.
-    Versions,
-    /// The number of rows, once, as Flight SQL wants it.
-    Count {
-        /// The transaction that must see the points; empty is none.
-        transaction: Bytes,
-    },
+/// What a put that replaces points does about them.
+enum Replacing {
+    /// Nothing: it adds.
+    No,
+    /// They are deleted when the first rows were checked.
+    Wanted,
+    /// They were, and this version still has them.
+    Done(StreamId, Version),
 }
 
 /// A put of points.
 pub(in super::super) struct PointsPut {
     shared: Arc<Shared>,
-    batches: FlightRecordBatchStream,
+    rows: Received,
     targets: Targets,
     reply: Reply,
+    replacing: Replacing,
     /// What the call's header asks for; the schema's metadata may ask otherwise.
     merge: Option<MergePolicy>,
     /// Known with the schema.
@@ -72,16 +66,17 @@ pub(in super::super) struct PointsPut {
 impl PointsPut {
     pub(super) fn new(
         shared: Arc<Shared>,
-        batches: FlightRecordBatchStream,
+        rows: Received,
         targets: Targets,
         merge: Option<MergePolicy>,
         reply: Reply,
     ) -> Self {
         Self {
             shared,
-            batches,
+            rows,
             targets,
             reply,
+            replacing: Replacing::No,
             merge,
             layout: None,
             columns: Vec::new(),
@@ -96,17 +91,10 @@ impl PointsPut {
         }
     }
 
-    /// Works until there is something to answer; none is the end.
-    pub(super) async fn step(&mut self) -> Result<Option<PutResult>> {
-        match self.advance().await {
-            // A client that wants the count gets it even if the put fails.
-            Err(error) if self.wants_count() && self.applied_points > 0 => {
-                self.answered = true;
-                self.error = Some(error);
-                Ok(Some(self.counted()))
-            }
-            outcome => outcome,
-        }
+    /// The same, which first deletes what the stream has.
+    pub(super) fn replacing(mut self) -> Self {
+        self.replacing = Replacing::Wanted;
+        self
     }
 
     async fn advance(&mut self) -> Result<Option<PutResult>> {
@@ -124,6 +112,8 @@ impl PointsPut {
             } else if !self.ended {
                 self.receive().await?;
             } else if self.wants_count() && !self.answered {
+                // A table without rows is there, and empty, all the same.
+                self.make_ready().await?;
                 self.answered = true;
                 return Ok(Some(self.counted()));
             } else {
@@ -140,59 +130,33 @@ impl PointsPut {
         count(i64::try_from(self.applied_points).unwrap_or(i64::MAX))
     }
 
-    /// The status that ends a put which failed with `error`.
-    pub(super) fn failure(&self, error: &Error) -> Status {
-        let mut applied = match self.applied_points {
-            0 => "nothing of this put was applied".to_owned(),
-            points => format!("{points} points of this put were applied before, and stay"),
-        };
-        if self.targets.created_count() > 0 {
-            let count = self.targets.created_count();
-            applied.push_str(&format!("; {count} streams were created"));
-        }
-        failed(
-            error,
-            format!("{}; {applied}", error.message()),
-            self.applied_points,
-        )
-    }
-
     /// Takes the next message, or finds that it is time to commit.
     ///
     /// Cancel safe: a message is either in the queue or still unread.
     async fn receive(&mut self) -> Result<()> {
-        // Arrow's decoder checks much of what it reads and asserts the rest: a message made to trip it ends its put, no more.
-        let next = AssertUnwindSafe(self.batches.next()).catch_unwind();
-        let next = match self.pending.since {
+        let next = self.rows.next();
+        let next = match self.pending.since() {
             None => next.await,
             Some(since) => match timeout_at(since + LINGER, next).await {
                 Ok(next) => next,
                 Err(_) => {
-                    self.pending.overdue = true;
+                    self.pending.overdue();
                     return Ok(());
                 }
             },
         };
-        let next = next.map_err(|_| Error::invalid("the data of the put is damaged"))?;
-        match next {
-            Some(batch) => {
-                let batch = batch.map_err(unreadable)?;
-                self.learn(&batch.schema())?;
-                let step = (COMMIT_POINTS / self.columns.len().max(1)).max(1);
-                for row in (0..batch.num_rows()).step_by(step) {
-                    let rows = step.min(batch.num_rows() - row);
-                    self.queue.push_back(batch.slice(row, rows));
-                }
-            }
-            None => {
-                self.ended = true;
-                let schema = self
-                    .batches
-                    .schema()
-                    .cloned()
-                    .ok_or_else(|| Error::invalid("the put ended before it had a schema"))?;
-                self.learn(&schema)?;
-            }
+        let batch = next?;
+        if let Some(schema) = self.rows.schema().cloned() {
+            self.learn(&schema)?;
+        }
+        let Some(batch) = batch else {
+            self.ended = true;
+            return Ok(());
+        };
+        let step = (COMMIT_POINTS / self.columns.len().max(1)).max(1);
+        for row in (0..batch.num_rows()).step_by(step) {
+            let rows = step.min(batch.num_rows() - row);
+            self.queue.push_back(batch.slice(row, rows));
         }
         Ok(())
     }
@@ -243,10 +207,37 @@ impl PointsPut {
         Ok(())
     }
 
-    /// Applies what was put aside. Streams are looked up, and created, no sooner: rows that are refused leave none behind.
-    async fn commit(&mut self) -> Result<()> {
+    /// Looks streams up, creates them, and empties the one whose points are replaced: no sooner, so that rows that are refused
+    /// change nothing.
+    async fn make_ready(&mut self) -> Result<()> {
         let backend = self.shared.gateway.backend().as_ref();
         self.targets.resolve(backend).await?;
+        if !matches!(self.replacing, Replacing::Wanted) {
+            return Ok(());
+        }
+        let stream = self.targets.id(0)?;
+        // What is buffered is deleted too, and must be in the version that is named if things go wrong.
+        let before = backend.flush(&[stream]).await?;
+        let before = before.first().copied().unwrap_or_default();
+        let emptied = backend.delete(stream, TimeRange::ALL).await?;
+        self.replacing = Replacing::Done(stream, before);
+        self.wrote(0, &[(stream, emptied)])
+    }
+
+    /// Lets the transaction see what was written.
+    fn wrote(&self, rows: u64, written: &[(StreamId, Version)]) -> Result<()> {
+        match &self.reply {
+            Reply::Count { transaction } if !transaction.is_empty() => {
+                self.shared.transactions.wrote(transaction, rows, written)
+            }
+            Reply::Count { .. } | Reply::Versions => Ok(()),
+        }
+    }
+
+    /// Applies what was put aside.
+    async fn commit(&mut self) -> Result<()> {
+        self.make_ready().await?;
+        let backend = self.shared.gateway.backend().as_ref();
         let writes = self.pending.take(&self.targets)?;
         let sizes: Vec<(StreamId, u64)> = writes
             .iter()
@@ -258,6 +249,7 @@ impl PointsPut {
         };
         let outcomes = backend.insert(writes, options).await;
         let mut written: Vec<(StreamId, Version)> = Vec::with_capacity(sizes.len());
+        let applied_before = self.applied_points;
         let mut failures = Vec::new();
         for ((stream, points), outcome) in sizes.into_iter().zip(outcomes) {
             match outcome {
@@ -273,16 +265,49 @@ impl PointsPut {
             .into_iter()
             .next()
             .map(|(stream, error)| describe(stream, error, failure_count));
-        match &self.reply {
-            Reply::Versions => self
-                .answers
-                .extend(written.chunks(ANSWER_STREAMS).map(versions)),
-            Reply::Count { transaction } if !transaction.is_empty() => {
-                self.shared.transactions.pin(transaction, &written)?;
-            }
-            Reply::Count { .. } => {}
+        if matches!(self.reply, Reply::Versions) {
+            let answers = written.chunks(ANSWER_STREAMS).map(versions);
+            self.answers.extend(answers);
         }
-        Ok(())
+        self.wrote(self.applied_points - applied_before, &written)
+    }
+}
+
+impl Work for PointsPut {
+    async fn step(&mut self) -> Result<Option<PutResult>> {
+        match self.advance().await {
+            // A client that wants the count gets it even if the put fails.
+            Err(error) if self.wants_count() && self.applied_points > 0 => {
+                self.answered = true;
+                self.error = Some(error);
+                Ok(Some(self.counted()))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn failure(&self, error: &Error) -> Status {
+        let mut applied = match self.applied_points {
+            0 => "nothing of this put was applied".to_owned(),
+            points => format!("{points} points of this put were applied before, and stay"),
+        };
+        if self.targets.created_count() > 0 {
+            let count = self.targets.created_count();
+            applied.push_str(&format!("; {count} streams were created"));
+        }
+        if let Replacing::Done(stream, version) = self.replacing {
+            applied.push_str(&format!(
+                "; the points that were to be replaced are deleted, and version {version} still has them: SELECT * FROM \
+                 raw_values('{stream}@{version}')"
+            ));
+        }
+        let message = format!("{}; {applied}", error.message());
+        failed(
+            error,
+            message,
+            "x-btrdb-applied-points",
+            self.applied_points,
+        )
     }
 }
 
@@ -299,88 +324,4 @@ fn describe(stream: StreamId, error: Error, failure_count: usize) -> Error {
         described = described.with_code(code);
     }
     described.with_source(error)
-}
-
-fn versions(written: &[(StreamId, Version)]) -> PutResult {
-    let versions: serde_json::Map<_, _> = written
-        .iter()
-        .map(|(stream, version)| (stream.to_string(), version.0.into()))
-        .collect();
-    PutResult {
-        app_metadata: serde_json::Value::Object(versions).to_string().into(),
-    }
-}
-
-/// Rows that were checked and wait for their commit.
-#[derive(Default)]
-struct Pending {
-    points: usize,
-    /// When the first of them came.
-    since: Option<Instant>,
-    /// They waited long enough.
-    overdue: bool,
-    /// The points of each slot.
-    streams: Vec<(usize, Gathered)>,
-    positions: HashMap<usize, usize>,
-}
-
-/// The points of one stream.
-enum Gathered {
-    /// As they came: no copy is made.
-    Whole(ScalarBuffer<i64>, ScalarBuffer<f64>),
-    /// From several places.
-    Parts(Vec<i64>, Vec<f64>),
-}
-
-impl Pending {
-    fn is_empty(&self) -> bool {
-        self.points == 0
-    }
-
-    fn is_due(&self) -> bool {
-        self.points >= COMMIT_POINTS || (self.overdue && self.points > 0)
-    }
-
-    fn push(&mut self, slot: usize, times: ScalarBuffer<i64>, values: ScalarBuffer<f64>) {
-        self.points += times.len();
-        self.since.get_or_insert_with(Instant::now);
-        match self.positions.get(&slot) {
-            Some(position) => self.streams[*position].1.extend(&times, &values),
-            None => {
-                self.positions.insert(slot, self.streams.len());
-                self.streams.push((slot, Gathered::Whole(times, values)));
-            }
-        }
-    }
-
-    fn take(&mut self, targets: &Targets) -> Result<Vec<Write>> {
-        let pending = std::mem::take(self);
-        pending
-            .streams
-            .into_iter()
-            .map(|(slot, gathered)| {
-                let (times, values) = match gathered {
-                    Gathered::Whole(times, values) => (times, values),
-                    Gathered::Parts(times, values) => (times.into(), values.into()),
-                };
-                Ok(Write {
-                    stream: targets.id(slot)?,
-                    times,
-                    values,
-                })
-            })
-            .collect()
-    }
-}
-
-impl Gathered {
-    fn extend(&mut self, times: &[i64], values: &[f64]) {
-        if let Self::Whole(first_times, first_values) = self {
-            *self = Self::Parts(first_times.to_vec(), first_values.to_vec());
-        }
-        if let Self::Parts(all_times, all_values) = self {
-            all_times.extend_from_slice(times);
-            all_values.extend_from_slice(values);
-        }
-    }
 }

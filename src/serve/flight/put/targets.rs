@@ -21,6 +21,7 @@ const LOOK_UP_ALL_FROM: usize = 8;
 pub(super) struct Targets {
     long: bool,
     create: bool,
+    must_be_new: bool,
     slots: Vec<Slot>,
     by_id: HashMap<Uuid, usize>,
     /// By collection and name with a NUL between them, which no stored name has.
@@ -47,14 +48,17 @@ impl Targets {
         Self::new(false, true, vec![Slot::Known(id)])
     }
 
-    /// One stream, to be created with the first points.
-    pub(super) fn missing(collection: String, name: String) -> Self {
+    /// One stream, to be created with the first points; if it must be new, it is not if somebody else creates it meanwhile.
+    pub(super) fn missing(collection: String, name: String, must_be_new: bool) -> Self {
         let slot = Slot::Named {
             collection,
             name,
             unit: String::new(),
         };
-        Self::new(false, true, vec![slot])
+        Self {
+            must_be_new,
+            ..Self::new(false, true, vec![slot])
+        }
     }
 
     /// The streams that the rows, or the columns, name.
@@ -66,6 +70,7 @@ impl Targets {
         Self {
             long,
             create,
+            must_be_new: false,
             slots,
             by_id: HashMap::new(),
             by_name: HashMap::new(),
@@ -276,9 +281,10 @@ impl Targets {
                 several => return Err(ambiguous(collection, &name, several)),
             }
         }
+        let must_be_new = self.must_be_new;
         let mut created = stream::iter(missing)
             .map(|(position, name, unit)| async move {
-                create(backend, collection, name, unit)
+                create(backend, collection, name, unit, must_be_new)
                     .await
                     .map(|outcome| (position, outcome))
             })
@@ -291,12 +297,13 @@ impl Targets {
     }
 }
 
-/// The new stream, or the one that another client created at the same time.
+/// The new stream, or the one that another client created at the same time unless it must be new.
 async fn create(
     backend: &dyn Backend,
     collection: &str,
     name: String,
     unit: String,
+    must_be_new: bool,
 ) -> Result<(StreamId, bool)> {
     let id = StreamId(Uuid::new_v4());
     let stream = StreamDescriptor {
@@ -312,7 +319,7 @@ async fn create(
     };
     match backend.create(stream).await {
         Ok(()) => Ok((id, true)),
-        Err(error) if error.code() == Some(Code::AmbiguousStream) => {
+        Err(error) if error.code() == Some(Code::AmbiguousStream) && !must_be_new => {
             match find_one(backend, collection, &name).await? {
                 Some(stream) => Ok((stream.id, false)),
                 None => Err(error),

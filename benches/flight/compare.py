@@ -1,0 +1,169 @@
+"""Raw scans and small answers as Python clients get them, beside the floor in the same run.
+
+    cargo build && cargo bench --profile dev --bench flight --no-run
+    .venv/bin/python benches/flight/compare.py
+
+The floor is a server of stock parts that sends one batch again and again (`benches/flight.rs floor`, found among the built benches unless
+--floor names it). Ours scans a stream out of its cache, over loopback TCP and over a Unix socket. They take turns; medians are compared.
+
+Then a query of 1,000 time buckets over the same stream, end to end: two calls, planning included, by pyarrow and by a cursor of ADBC.
+"""
+
+import argparse
+import re
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import adbc_driver_flightsql.dbapi
+import numpy as np
+import pyarrow as pa
+import pyarrow.flight as fl
+
+ROOT = Path(__file__).resolve().parents[2]
+BATCH = 64 * 1024
+START = 1_700_000_000 * 1_000_000_000
+STEP = 8_333_333  # 120 Hz
+BUCKETS = 1_000
+# gRPC's C++ library names the socket's path as the host it asks, which is no host name: servers of other make refuse that.
+LOCAL = [("grpc.default_authority", "localhost")]
+
+
+@contextmanager
+def process(*command, listening):
+    """A server, and what `listening` finds in the lines that it begins with."""
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        for line in server.stdout:
+            if found := re.search(listening, line):
+                break
+        else:
+            raise SystemExit(f"{command[0]} did not start")
+        threading.Thread(target=server.stdout.read, daemon=True).start()
+        yield found.group(1)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def newest_floor():
+    built = (ROOT / "target/debug/deps").glob("flight-*")
+    built = [path for path in built if not path.suffix]
+    if not built:
+        raise SystemExit("no floor was built: cargo bench --profile dev --bench flight --no-run")
+    return max(built, key=lambda path: path.stat().st_mtime)
+
+
+def fill(client, points):
+    random = np.random.default_rng(11)
+    values = (7000 + random.normal(0, 1, BATCH)).astype(np.float32).astype(np.float64)
+    schema = pa.schema([pa.field("time", pa.timestamp("ns", "UTC"), False), pa.field("value", pa.float64(), False)])
+    writer, answers = client.do_put(fl.FlightDescriptor.for_path("bench", "voltage"), schema)
+
+    def read():
+        while answers.read() is not None:
+            pass
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for first in range(0, points, BATCH):
+        times = START + np.arange(first, first + BATCH, dtype=np.int64) * STEP
+        writer.write_batch(pa.record_batch([pa.array(times).cast(schema[0].type), pa.array(values)], schema=schema))
+    writer.done_writing()
+    reader.join()
+    writer.close()
+
+
+def scan(client, ticket, points):
+    started = time.perf_counter()
+    rows = sum(chunk.data.num_rows for chunk in client.do_get(fl.Ticket(ticket)))
+    took = time.perf_counter() - started
+    assert rows == points, rows
+    return took
+
+
+def scans(floor, tcp, unix, points, rounds):
+    sql = "SELECT time, value FROM bench.voltage"
+    cases = [
+        ("floor, TCP", fl.connect(f"grpc://{floor}"), str(points)),
+        ("raw scan, TCP", fl.connect(f"grpc://{tcp}"), sql),
+        ("raw scan, Unix socket", fl.connect(f"grpc+unix://{unix}", generic_options=LOCAL), sql),
+    ]
+    took = {what: [] for what, _, _ in cases}
+    for turn in range(rounds + 1):
+        for what, client, ticket in cases:
+            elapsed = scan(client, ticket, points)
+            if turn > 0:
+                took[what].append(elapsed)
+    rates = {what: points / statistics.median(times) / 1e6 for what, times in took.items()}
+    base = rates[cases[0][0]]
+    for what, rate in rates.items():
+        print(f"{what:<40} {rate:>10.1f} M points/s {rate / base:>8.2f} of the floor")
+
+
+def buckets(tcp, points, repeats):
+    width_ms = -(-points * STEP // BUCKETS // 1_000_000)
+    origin = START // 1_000_000_000
+    sql = (
+        f"SELECT date_bin(INTERVAL '{width_ms} milliseconds', time, to_timestamp_nanos({origin * 1_000_000_000})) AS bucket,"
+        " count(*) AS n, min(value) AS low, avg(value) AS mean, max(value) AS high FROM bench.voltage GROUP BY bucket ORDER BY bucket"
+    )
+
+    with fl.connect(f"grpc://{tcp}") as client:
+
+        def by_pyarrow():
+            info = client.get_flight_info(fl.FlightDescriptor.for_command(sql))
+            return client.do_get(info.endpoints[0].ticket).read_all()
+
+        report("1,000 buckets, pyarrow", by_pyarrow, repeats)
+    with adbc_driver_flightsql.dbapi.connect(f"grpc://{tcp}", autocommit=True) as connection:
+        with connection.cursor() as cursor:
+
+            def by_adbc():
+                cursor.execute(sql)
+                return cursor.fetch_arrow_table()
+
+            report("1,000 buckets, ADBC cursor", by_adbc, repeats)
+
+
+def report(what, ask, repeats):
+    took = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        table = ask()
+        took.append((time.perf_counter() - started) * 1e3)
+    assert BUCKETS - 2 <= table.num_rows <= BUCKETS + 1, table.num_rows
+    took.sort()
+    print(f"{what:<40} {statistics.median(took):>10.2f} ms median {took[0]:>8.2f} ms least {took[-len(took) // 20]:>8.2f} ms at 95 %")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", type=Path, default=ROOT / "target/debug/btrdb-flight")
+    parser.add_argument("--floor", type=Path)
+    parser.add_argument("--points", type=int, default=20_000_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=300)
+    arguments = parser.parse_args()
+    points = arguments.points // BATCH * BATCH
+    floor = arguments.floor or newest_floor()
+    with tempfile.TemporaryDirectory() as folder:
+        unix = f"{folder}/socket"
+        listen = ["--listen", f"unix:{unix}", "--listen", "127.0.0.1:0"]
+        serve = [arguments.binary, "serve", "--data", "memory:", "--chunk-cache", "2GiB", *listen]
+        with (
+            process(floor, "floor", listening=r"listens on (\S+)") as floor_address,
+            process(*serve, listening=r"listening on (127\.0\.0\.1:\d+)") as tcp,
+        ):
+            with fl.connect(f"grpc://{tcp}") as client:
+                fill(client, points)
+            scans(floor_address, tcp, unix, points, arguments.rounds)
+            buckets(tcp, points, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
