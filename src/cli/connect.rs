@@ -90,8 +90,13 @@ impl CredentialArgs {
     }
 }
 
-/// What TLS's alert is to a reader of HTTP/2, unless the end of the connection comes first.
-const NO_FRAME: [&str; 3] = ["frame with invalid size", "broken pipe", "reset"];
+/// What TLS's alert is to a reader of HTTP/2, or the end of the connection if that comes first.
+const NO_FRAME: [&str; 4] = [
+    "frame with invalid size",
+    "broken pipe",
+    "reset",
+    "connection closed",
+];
 
 /// What HTTP/2 is to a reader of TLS.
 const NO_TLS: &str = "received corrupt message";
