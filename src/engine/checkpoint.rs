@@ -22,7 +22,7 @@ use super::log::record::{
 };
 use super::marks::MarkLog;
 use super::segment::SegmentInfo;
-use super::write::compute;
+use super::work_out::compute;
 use crate::error::Result;
 use crate::model::{StreamDescriptor, StreamId, Version};
 

@@ -17,7 +17,7 @@ use super::marks::{MarkLog, Spill};
 use super::pack::pack;
 use super::segment::SegmentWriter;
 use super::tree::{Slot, insert};
-use super::write::{compute, over, touch_of, write_marks};
+use super::work_out::{compute, over, touch_of, write_marks};
 use crate::error::{ErrorKind, Result};
 use crate::model::{MergePolicy, Version};
 

@@ -39,6 +39,7 @@ mod log;
 mod marks;
 mod pack;
 mod read;
+mod ready;
 mod recover;
 mod segment;
 mod settings;
@@ -47,6 +48,7 @@ mod subscribe;
 mod tree;
 mod usage;
 mod walk;
+mod work_out;
 mod write;
 
 use std::fmt;

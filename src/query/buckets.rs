@@ -15,12 +15,14 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::errors::to_datafusion;
-use super::filter::{TimeSet, time_set};
+use super::filter::time_set;
 use super::scan::ScanExec;
 use super::selection::{evaluate, is_about_streams, select};
 use super::session::Frame;
-use super::stats::{Grouping, StatColumn, StatRead};
+use super::stat_column::StatColumn;
+use super::stats::{Grouping, StatRead};
 use super::table::{NamedStream, exact_if, not_accepted, project};
+use super::time_set::TimeSet;
 use crate::model::{Cuts, TimeRange};
 
 /// Whose statistics.

@@ -3,11 +3,13 @@
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::sql::parser::{ResetStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
-    Statement as Sql, TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
+    Expr as Value, Ident, ObjectName, Set, Statement as Sql, TransactionAccessMode,
+    TransactionIsolationLevel, TransactionMode, Use,
 };
 
 use super::parse::parse;
-use super::session::SessionOptions;
+use super::resolve::{CATALOG, PUBLIC};
+use super::session::{SCHEMA, SessionOptions};
 use crate::error::{Error, Result};
 
 /// What a statement asks of the session that runs it. A statement has no session of its own: whoever keeps one obeys.
@@ -20,9 +22,9 @@ pub enum Command {
         /// A value that it takes.
         value: String,
     },
-    /// `RESET name`.
+    /// `RESET name`, `RESET ALL`.
     Reset {
-        /// One of [`SessionOptions::names`].
+        /// One of [`SessionOptions::names`], or `all`.
         name: String,
     },
     /// `BEGIN`, `START TRANSACTION`.
@@ -77,6 +79,20 @@ impl Command {
                 chain: false,
                 savepoint: None,
             } => Ok(Some(Self::Rollback)),
+            Sql::Set(Set::SingleAssignment {
+                scope: None,
+                variable,
+                values,
+                ..
+            }) if matches!(&values[..], [Value::Identifier(value)] if is_default(value)) => {
+                let name = variable.to_string().to_ascii_lowercase();
+                SessionOptions::default().reset(&name)?;
+                Ok(Some(Self::Reset { name }))
+            }
+            Sql::Use(Use::Object(name) | Use::Schema(name) | Use::Database(name)) => schema(name),
+            Sql::Use(Use::Default) => Ok(Some(Self::Reset {
+                name: SCHEMA.to_owned(),
+            })),
             Sql::StartTransaction { .. } | Sql::Commit { .. } | Sql::Rollback { .. } => {
                 Err(Error::unsupported(format!(
                     "\"{sql}\" is not supported: transactions are BEGIN, BEGIN READ ONLY, COMMIT and ROLLBACK, without \
@@ -133,6 +149,34 @@ impl Command {
             Self::Rollback => "ROLLBACK",
         }
     }
+}
+
+fn is_default(value: &Ident) -> bool {
+    value.quote_style.is_none() && value.value.eq_ignore_ascii_case("default")
+}
+
+/// `USE collection`: where names that stand alone are looked up, as by `SET btrdb.schema`.
+fn schema(name: &ObjectName) -> Result<Option<Command>> {
+    let parts: Vec<&str> = name
+        .0
+        .iter()
+        .filter_map(|part| part.as_ident().map(|ident| ident.value.as_str()))
+        .collect();
+    let value = match parts[..] {
+        // The only catalog: whoever uses it says nothing.
+        [CATALOG] => PUBLIC,
+        [schema] | [CATALOG, schema] => schema,
+        _ => {
+            return Err(Error::invalid(format!(
+                "USE {name}: it takes a collection, as in USE \"lab/pmu\""
+            )));
+        }
+    };
+    SessionOptions::default().set(SCHEMA, value)?;
+    Ok(Some(Command::Set {
+        name: SCHEMA.to_owned(),
+        value: value.to_owned(),
+    }))
 }
 
 /// Every transaction reads one snapshot: what asks for less gets more than it asks for, what asks for more is refused.

@@ -27,6 +27,9 @@ pub fn from_datafusion(error: DataFusionError) -> Error {
     Error::new(kind, message).with_source(error)
 }
 
+/// How errors of the regex crate begin.
+const NO_REGEX: &str = "regex parse error";
+
 fn kind_of(error: &DataFusionError) -> ErrorKind {
     match error {
         DataFusionError::SQL(..)
@@ -42,6 +45,9 @@ fn kind_of(error: &DataFusionError) -> ErrorKind {
         }
         DataFusionError::Shared(inner) => kind_of(inner),
         DataFusionError::Collection(errors) => errors.first().map_or(ErrorKind::Internal, kind_of),
+        DataFusionError::External(error) if error.to_string().contains(NO_REGEX) => {
+            ErrorKind::Invalid
+        }
         _ => ErrorKind::Internal,
     }
 }
@@ -55,6 +61,9 @@ fn kind_of_arrow(error: &ArrowError) -> ErrorKind {
         | ArrowError::DivideByZero
         | ArrowError::ArithmeticOverflow(_)
         | ArrowError::InvalidArgumentError(_) => ErrorKind::Invalid,
+        ArrowError::ExternalError(error) if error.to_string().contains(NO_REGEX) => {
+            ErrorKind::Invalid
+        }
         ArrowError::MemoryError(_) => ErrorKind::Exhausted,
         ArrowError::NotYetImplemented(_) => ErrorKind::Unsupported,
         _ => ErrorKind::Internal,

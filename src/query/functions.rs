@@ -17,7 +17,7 @@ use super::points::{PointColumn, ZONE, time_type};
 use super::resolve::{Names, find_all};
 use super::selection::text_of;
 use super::session::Frame;
-use super::stats::StatColumn;
+use super::stat_column::StatColumn;
 use super::table::{NamedStream, StreamTable};
 use super::windows::WindowsTable;
 use crate::error::{Code, Error, Result};

@@ -14,11 +14,11 @@ use futures::future::try_join_all;
 
 use super::catalogue::StreamColumn;
 use super::comments;
+use super::delivered::plain_field;
 use super::information_schema::View;
 use super::metadata::CollectionsTable;
 use super::points::PointColumn;
 use super::resolve::{CATALOG, INFORMATION_SCHEMA, PUBLIC, RELATIONS};
-use super::statement::plain_field;
 use crate::backend::Backend;
 use crate::error::{Code, Error, Result};
 use crate::model::{CollectionMatch, StreamDescriptor, StreamFilter, StreamId, TagKey};

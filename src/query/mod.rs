@@ -29,11 +29,13 @@ use crate::backend::Backend;
 use crate::error::Result;
 
 mod arguments;
+mod bounded;
 mod buckets;
 mod catalog;
 mod catalogue;
 mod command;
 mod comments;
+mod delivered;
 mod errors;
 mod extremes;
 mod filter;
@@ -41,6 +43,7 @@ mod functions;
 mod grid;
 mod identity;
 mod information_schema;
+mod interrupt;
 mod listing;
 mod lookups;
 mod metadata;
@@ -58,6 +61,7 @@ mod plugin;
 mod points;
 mod postgres;
 mod resolve;
+mod rows;
 mod rules;
 mod scan;
 mod selection;
@@ -65,10 +69,12 @@ mod session;
 mod show;
 mod split;
 mod sql_types;
+mod stat_column;
 mod statement;
 mod stats;
 mod table;
 mod tail;
+mod time_set;
 mod windows;
 mod write;
 mod yielding;
@@ -76,6 +82,7 @@ mod yielding;
 pub use command::Command;
 pub use errors::from_datafusion;
 pub use information_schema::{ForeignKey, PrimaryKey};
+pub use interrupt::{Interrupt, RaiseOnDrop};
 pub use listing::{ListedColumn, ListedTable};
 pub use pins::Pins;
 pub use plugin::register;
@@ -165,6 +172,12 @@ impl Gateway {
             .with_runtime_env(runtime)
             .with_optimizer_rules(rules::among(Optimizer::default().rules))
             .build();
+        let functions = state.scalar_functions().values().map(Arc::clone);
+        for function in bounded::bounded(functions.collect::<Vec<_>>()) {
+            state
+                .register_udf(Arc::new(function))
+                .map_err(from_datafusion)?;
+        }
         for function in identity::functions() {
             state.register_udf(function).map_err(from_datafusion)?;
         }

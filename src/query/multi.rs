@@ -17,12 +17,13 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::errors::to_datafusion;
-use super::filter::{TimeSet, time_set};
+use super::filter::time_set;
 use super::pins::Calls;
 use super::points::{Group, ShownSnapshot, time_column, time_type};
 use super::scan::{Ask, Read, ScanExec, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
 use super::table::{NamedStream, accepted_times, exact_if, is_time_column};
+use super::time_set::TimeSet;
 use crate::error::Error;
 use crate::model::window::Span;
 use crate::model::{Cuts, Direction, MultiQuery, TimeRange};

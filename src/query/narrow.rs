@@ -27,8 +27,9 @@ use datafusion::physical_expr_common::physical_expr::{
 };
 
 use super::catalogue::StreamColumn;
-use super::filter::{TimeSet, is_comparison};
+use super::filter::is_comparison;
 use super::selection::told_batch;
+use super::time_set::TimeSet;
 use crate::model::{StreamDescriptor, ValueBounds};
 
 /// Predicates over the rows of a scan, read for what they rule out.

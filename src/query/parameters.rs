@@ -10,8 +10,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as Parsed;
 
 use super::arguments;
+use super::delivered::plain;
 use super::errors::from_datafusion;
-use super::statement::plain;
 use crate::error::Result;
 
 /// `$1` to `$n` in order, all nullable; one whose type nothing tells is [`DataType::Null`].

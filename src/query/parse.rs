@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
-    self, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, Statement as Sql,
-    TableFactor, VisitMut, VisitorMut,
+    self, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, Set, Statement as Sql,
+    TableFactor, Use, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -16,7 +16,7 @@ use super::command::Command;
 use super::functions::Function;
 use super::show;
 use super::write::{self, lift_with, writes};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 
 /// The one statement of `sql`, with its parameters numbered.
 ///
@@ -156,6 +156,13 @@ fn number_parameters(sql: &str) -> Result<String> {
         .filter(|token| token.token == Token::Placeholder("?".to_owned()))
         .map(|token| (token.span.start.line, token.span.start.column))
         .collect();
+    let is_numbered = |token: &Token| matches!(token, Token::Placeholder(name) if name != "?");
+    if !marks.is_empty() && tokens.iter().any(|token| is_numbered(&token.token)) {
+        return Err(Error::invalid(
+            "the statement has parameters of both kinds, ? and $1: use one of them",
+        )
+        .with_code(Code::InvalidParameter));
+    }
     let mut numbered = String::with_capacity(sql.len() + marks.len());
     let mut marks = marks.into_iter().enumerate().peekable();
     let (mut line, mut column) = (1, 1);
@@ -230,10 +237,15 @@ fn check_sql(statement: &Sql) -> Result<()> {
         | Sql::ShowColumns { .. }
         | Sql::ShowVariable { .. }
         | Sql::ShowFunctions { .. }
-        | Sql::Set(_)
+        | Sql::Use(Use::Object(_) | Use::Schema(_) | Use::Database(_) | Use::Default)
         | Sql::StartTransaction { .. }
         | Sql::Commit { .. }
         | Sql::Rollback { .. } => Ok(()),
+        Sql::Set(Set::SetTimeZone { .. }) => Err(refused(
+            "SET TIME ZONE",
+            "times are told in UTC, and carry that zone",
+        )),
+        Sql::Set(_) => Ok(()),
         Sql::Insert(insert) => {
             write::check(statement)?;
             insert
@@ -273,7 +285,7 @@ fn reason(verb: &[&str]) -> &'static str {
         ] => "the store looks after itself, and its trees hold their statistics",
         ["GRANT" | "REVOKE" | "DENY", ..] => "who may call is decided by API keys",
         ["USE", ..] => {
-            "the catalog is btrdb and bare names are of schema public: write others as \"collection\".\"name\""
+            "USE takes a collection, as in USE \"lab/pmu\": names that stand alone are looked up there"
         }
         ["CALL", ..] => "there are no procedures: table functions stand behind FROM",
         ["KILL", ..] => "a statement ends when its client cancels it or leaves",
@@ -281,6 +293,9 @@ fn reason(verb: &[&str]) -> &'static str {
         ["LISTEN" | "UNLISTEN" | "NOTIFY", ..] => "there are no channels",
         ["DECLARE" | "FETCH" | "CLOSE" | "OPEN", ..] => "results are streams, and need no cursor",
         ["SAVEPOINT" | "RELEASE", ..] => "transactions have no savepoints",
+        ["DROP", "TABLE"] => {
+            "tables are streams: DELETE FROM streams WHERE ... obliterates those that it names, DELETE FROM a stream its points"
+        }
         [
             "CREATE" | "ALTER" | "DROP" | "RENAME",
             "TABLE" | "VIRTUAL" | "SCHEMA" | "DATABASE",

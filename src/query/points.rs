@@ -17,12 +17,12 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::catalogue::StreamColumn;
 use super::errors::to_datafusion;
-use super::filter::TimeSet;
 use super::narrow::Narrowing;
 use super::ordered::OrderedRead;
 use super::pins::Calls;
 use super::scan::{Ask, Read, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
+use super::time_set::TimeSet;
 use crate::model::query::BATCH_ROWS;
 use crate::model::{
     Direction, PointBatch, PointQuery, Snapshot, StreamDescriptor, StreamRead, TimeRange,

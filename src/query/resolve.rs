@@ -379,10 +379,13 @@ async fn unknown_path(frame: &Arc<Frame>, collection: &str, name: &str) -> Error
         return unknown_collection(frame, collection).await;
     }
     let names = siblings.iter().map(|stream| stream.tags.name.as_str());
+    let names = names.filter(|name| !name.is_empty());
     let near = near_misses(name, names.clone());
     let hint = if near.is_empty() {
-        let names: Vec<_> = names.take(5).collect();
-        format!("the collection has {}", names.join(", "))
+        match names.take(5).collect::<Vec<_>>().join(", ") {
+            names if names.is_empty() => "the streams of the collection have no names".to_owned(),
+            names => format!("the collection has {names}"),
+        }
     } else {
         format!("did you mean {}", near.join(", "))
     };

@@ -58,6 +58,10 @@ pub(super) async fn select(
     state: &dyn Session,
     filters: &[Expr],
 ) -> Result<Vec<Arc<StreamDescriptor>>> {
+    // What a filter says of every stream alike was about streams before it was simplified.
+    if filters.iter().any(holds_for_none) {
+        return Ok(Vec::new());
+    }
     let filters: Vec<Expr> = filters
         .iter()
         .filter(|filter| is_about_streams(filter))
@@ -75,6 +79,15 @@ pub(super) async fn select(
         .filter(|(row, _)| chosen.is_valid(*row) && chosen.value(*row))
         .map(|(_, stream)| stream)
         .collect())
+}
+
+/// Whether it is a constant that is not true. DataFusion simplifies `name IN (NULL)` to one after the scan has accepted it.
+fn holds_for_none(filter: &Expr) -> bool {
+    match filter {
+        Expr::Literal(ScalarValue::Boolean(holds), _) => *holds != Some(true),
+        Expr::Literal(value, _) => value.is_null(),
+        _ => false,
+    }
 }
 
 /// An expression [about streams](is_about_streams), one row a stream.

@@ -55,7 +55,7 @@ impl Default for SessionOptions {
 
 const PUSHDOWN: &str = "btrdb.pushdown";
 const MERGE: &str = "btrdb.merge";
-const SCHEMA: &str = "btrdb.schema";
+pub(super) const SCHEMA: &str = "btrdb.schema";
 const TIMEOUT: &str = "btrdb.timeout";
 
 /// Units of a span of time, in milliseconds. A number without one counts milliseconds, as PostgreSQL has it.
@@ -107,11 +107,18 @@ impl SessionOptions {
         Ok(())
     }
 
-    /// Gives one setting its default again, as `RESET name` does.
+    /// Gives one setting its default again, as `RESET name` does; every one for `all`.
     ///
     /// # Errors
     /// As [`set`](Self::set).
     pub fn reset(&mut self, name: &str) -> Result<()> {
+        if name.eq_ignore_ascii_case("all") {
+            let defaults = Self::default();
+            for name in Self::names() {
+                self.set(name, &defaults.get(name).unwrap_or_default())?;
+            }
+            return Ok(());
+        }
         // An unknown name has no default, and is refused by its name.
         let value = Self::default().get(name).unwrap_or_default();
         self.set(name, &value)

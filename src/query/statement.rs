@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, ParamValues, ScalarValue};
-use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::{EmptyRelation, Explain, LogicalPlan, PlanType, ToStringifiedPlan};
-use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement as Parsed;
 use futures::{StreamExt, stream};
 
 use super::arguments;
 use super::command::Command;
+use super::delivered::{conform, delivered};
 use super::errors::from_datafusion;
+use super::interrupt::Interrupt;
 use super::parameters;
 use super::planner::Planner;
 use super::plans::{Planned, is_timeless};
@@ -47,6 +47,8 @@ pub struct Statement {
     writing: Option<Writing>,
     /// What it asks of the session, if it is about that and not about rows.
     command: Option<Command>,
+    /// Ends its executions.
+    interrupt: Interrupt,
 }
 
 /// What makes a plan of rows a statement that writes.
@@ -73,25 +75,33 @@ impl Statement {
     ) -> Result<Self> {
         check_reads(&plan)?;
         // Types are settled before anything is said of them: `SELECT 1 UNION SELECT 2.5` is not integers.
-        let plan = typed(&state, plan)?;
+        let typed = typed(&state, plan.clone())?;
         let schema = match &writing {
-            None => delivered(&plan, &spelling(&parsed)),
+            None => delivered(&typed, &spelling(&parsed)),
             Some(Writing {
                 explained: Some(explained),
                 ..
             }) => delivered(explained, &spelling(&parsed)),
             Some(_) => write::counted(),
         };
+        let parameters = parameters::of(&parsed, &typed)?;
+        // Types that were guessed for parameters must not be cast to: `$1 + 1` adds 1 to 1.5 too.
+        let plan = if parameters.fields().is_empty() {
+            typed
+        } else {
+            plan
+        };
         let statement = Self {
             command: Command::of_plan(&plan)?,
             schema,
-            parameters: parameters::of(&parsed, &plan)?,
+            parameters,
             parsed,
             planner,
             state,
             plan,
             optimized: None,
             writing,
+            interrupt: Interrupt::default(),
         };
         statement.check_allowed()?;
         Ok(statement)
@@ -119,6 +129,7 @@ impl Statement {
             parameters: Arc::new(Schema::empty()),
             writing: None,
             command: Some(command),
+            interrupt: Interrupt::default(),
         }
     }
 
@@ -141,6 +152,7 @@ impl Statement {
             parameters: Arc::clone(&kept.parameters),
             writing: kept.writing.clone(),
             command: None,
+            interrupt: Interrupt::default(),
         };
         statement.check_allowed()?;
         Ok(statement)
@@ -222,7 +234,22 @@ impl Statement {
         let planner = self.state.query_planner();
         let physical = planner.create_physical_plan(&plan, self.state.as_ref());
         let physical = physical.await.map_err(from_datafusion)?;
-        execute_stream(physical, self.state.task_ctx()).map_err(from_datafusion)
+        self.run(physical)
+    }
+
+    /// Starts a plan in such a way that it can be stopped.
+    fn run(&self, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
+        yielding(plan, &self.interrupt)
+            .and_then(|plan| execute_stream(plan, self.state.task_ctx()))
+            .map_err(from_datafusion)
+    }
+
+    /// The statement with executions that end when `interrupt` is raised, while they cannot be dropped.
+    pub fn until(self, interrupt: &Interrupt) -> Self {
+        Self {
+            interrupt: interrupt.clone(),
+            ..self
+        }
     }
 
     /// What [`execute`](Self::execute) delivers, to the nullability: plain types only, no views and no dictionaries.
@@ -286,6 +313,7 @@ impl Statement {
         if expected == 0 {
             return Ok(self);
         }
+        let interrupt = self.interrupt.clone();
         let planned = if arguments::parameters(&self.parsed).is_empty() {
             self
         } else {
@@ -297,13 +325,14 @@ impl Statement {
             .plan
             .with_param_values(ParamValues::from(values.to_vec()))
             .map_err(from_datafusion)?;
-        Self::new(
+        let bound = Self::new(
             planned.parsed,
             planned.planner,
             planned.state,
             plan,
             planned.writing,
-        )
+        )?;
+        Ok(bound.until(&interrupt))
     }
 
     /// What a write would do, in front of the plan of what it reads.
@@ -334,8 +363,7 @@ impl Statement {
             ..explain.clone()
         });
         let physical = self.state.create_physical_plan(&plan).await;
-        let physical = physical.and_then(yielding).map_err(from_datafusion)?;
-        let rows = execute_stream(physical, self.state.task_ctx()).map_err(from_datafusion)?;
+        let rows = self.run(physical.map_err(from_datafusion)?)?;
         let schema = self.schema();
         let rows = first.chain(rows.map(move |batch| conform(&batch?, &schema)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
@@ -384,8 +412,7 @@ impl Statement {
                     .await
             }
         };
-        let physical = physical.map_err(from_datafusion)?;
-        let rows = execute_stream(physical, self.state.task_ctx()).map_err(from_datafusion)?;
+        let rows = self.run(physical.map_err(from_datafusion)?)?;
         let schema = self.schema();
         let rows = rows.map(move |batch| conform(&batch?, &schema));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
@@ -439,76 +466,4 @@ fn check_reads(plan: &LogicalPlan) -> Result<()> {
         ))),
         None => Ok(()),
     }
-}
-
-/// The schema of the plan in plain types, without DataFusion's own metadata; named as `spelling` says where it does.
-fn delivered(plan: &LogicalPlan, spelling: &[Option<&str>]) -> SchemaRef {
-    let mut fields: Vec<FieldRef> = plan.schema().fields().iter().map(plain_field).collect();
-    if spelling.len() == fields.len() {
-        for (field, name) in fields.iter_mut().zip(spelling) {
-            if let Some(name) = name {
-                *field = Arc::new(field.as_ref().clone().with_name(*name));
-            }
-        }
-    }
-    Arc::new(Schema::new(fields))
-}
-
-/// The field in [plain](plain) types.
-pub(super) fn plain_field(field: &FieldRef) -> FieldRef {
-    let data_type = plain(field.data_type());
-    if data_type == *field.data_type() {
-        return Arc::clone(field);
-    }
-    Arc::new(field.as_ref().clone().with_data_type(data_type))
-}
-
-/// The type that every client knows: no views, no dictionaries, no run ends, at any depth.
-pub(super) fn plain(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Utf8View => DataType::Utf8,
-        DataType::BinaryView => DataType::Binary,
-        DataType::Dictionary(_, values) => plain(values),
-        DataType::RunEndEncoded(_, values) => plain(values.data_type()),
-        DataType::List(field) | DataType::ListView(field) => DataType::List(plain_field(field)),
-        DataType::LargeList(field) | DataType::LargeListView(field) => {
-            DataType::LargeList(plain_field(field))
-        }
-        DataType::FixedSizeList(field, size) => DataType::FixedSizeList(plain_field(field), *size),
-        DataType::Struct(fields) => {
-            DataType::Struct(fields.iter().map(plain_field).collect::<Fields>())
-        }
-        DataType::Map(entries, sorted) => DataType::Map(plain_field(entries), *sorted),
-        other => other.clone(),
-    }
-}
-
-/// The batch as the schema says: types made plain, names and nullability as declared.
-pub(super) fn conform(
-    batch: &RecordBatch,
-    schema: &SchemaRef,
-) -> Result<RecordBatch, DataFusionError> {
-    // A value that does not fit is an error, not a NULL.
-    let exactly = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    let columns = batch
-        .columns()
-        .iter()
-        .zip(schema.fields())
-        .map(|(column, field)| {
-            if column.data_type() == field.data_type() {
-                Ok(Arc::clone(column))
-            } else {
-                cast_with_options(column, field.data_type(), &exactly)
-            }
-        })
-        .collect::<Result<Vec<ArrayRef>, _>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(
-        Arc::clone(schema),
-        columns,
-        &options,
-    )?)
 }

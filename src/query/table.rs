@@ -13,11 +13,12 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::errors::to_datafusion;
-use super::filter::{TimeSet, time_set, time_set_of_all};
+use super::filter::{time_set, time_set_of_all};
 use super::points::{PointColumn, PointRead, ZONE};
 use super::scan::ScanExec;
 use super::selection::{is_about_streams, select};
 use super::session::Frame;
+use super::time_set::TimeSet;
 use super::write::Destination;
 use super::write::foreign::{self, Takes};
 use crate::model::{StreamDescriptor, StreamRead, Version};

@@ -33,6 +33,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Gateway;
+use super::delivered::conform;
 use super::errors::from_datafusion;
 use super::parse::parse;
 use super::planner::Planner;
@@ -40,7 +41,6 @@ use super::points::{PointColumn, time_column};
 use super::scan::batch_of;
 use super::selection::select;
 use super::session::{Frame, SessionOptions, Settings};
-use super::statement::conform;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::model::query::BATCH_ROWS;
 use crate::model::{StreamDescriptor, StreamId, SubscriptionUpdate, Write};

@@ -13,7 +13,8 @@ use super::errors::to_datafusion;
 use super::filter::time_set;
 use super::scan::ScanExec;
 use super::session::Frame;
-use super::stats::{StatColumn, StatRead};
+use super::stat_column::StatColumn;
+use super::stats::StatRead;
 use super::table::{NamedStream, accepted_times, exact_if, is_time_column, project};
 use crate::model::{Cuts, TimeRange};
 

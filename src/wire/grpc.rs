@@ -38,9 +38,19 @@ pub fn kind(code: Code) -> ErrorKind {
     }
 }
 
+/// The gRPC code for an error: what is there already is told from other conflicts, which trying again may solve.
+fn code_of(error: &Error) -> Code {
+    match error.code() {
+        Some(error::Code::SameStream | error::Code::ReusedUuid | error::Code::AmbiguousStream) => {
+            Code::AlreadyExists
+        }
+        _ => code(error.kind()),
+    }
+}
+
 /// The status that says `error`, with BTrDB's number for it in a trailer.
 pub fn status(error: &Error) -> Status {
-    let mut status = Status::new(code(error.kind()), error.message());
+    let mut status = Status::new(code_of(error), error.message());
     if let Some(code) = error.code() {
         let number = MetadataValue::from(code as u32);
         status.metadata_mut().insert(CODE_TRAILER, number);

@@ -40,14 +40,15 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use super::beneath::Beneath;
 use crate::model::{Cuts, TimeRange};
 use crate::query::buckets::{BucketsTable, Source};
-use crate::query::filter::{TimeSet, time_set};
+use crate::query::filter::time_set;
 use crate::query::grid::{DAY, grid};
 use crate::query::selection::is_about_streams;
 use crate::query::session::Frame;
-use crate::query::stats::StatColumn;
+use crate::query::stat_column::StatColumn;
 use crate::query::table::{
     NamedStream, PointsTable, StreamTable, is_time_column, is_time_of_any_zone,
 };
+use crate::query::time_set::TimeSet;
 
 /// Turns aggregates of points into reads of statistics.
 #[derive(Debug)]

@@ -30,12 +30,13 @@ use crate::model::{
 };
 use crate::query::catalogue::StreamColumn;
 use crate::query::errors::from_datafusion;
-use crate::query::filter::{TimeSet, time_set};
+use crate::query::filter::time_set;
 use crate::query::metadata::StreamsTable;
 use crate::query::rules::clip;
 use crate::query::selection::{is_about_streams, select};
 use crate::query::statement::Statement;
 use crate::query::table::is_time_column;
+use crate::query::time_set::TimeSet;
 
 /// Streams that are worked on side by side.
 const STREAMS_AT_ONCE: usize = 64;

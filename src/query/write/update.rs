@@ -232,9 +232,13 @@ async fn settle(backend: &dyn Backend, wanted: Vec<Wanted>, is_guarded: bool) ->
         let tags = match change.tags {
             None => change.columns,
             Some(map) => {
+                let is_named = map.keys().any(|key| key == TagKey::Name.as_str())
+                    || change.columns.iter().any(|(key, _)| *key == TagKey::Name);
                 let tags = combined(Some(&map), change.columns)?;
                 TagKey::ALL
                     .into_iter()
+                    // The name is what a stream is found by: it goes only if the map says so.
+                    .filter(|key| is_named || *key != TagKey::Name)
                     .map(|key| (key, tags.get(key).to_owned()))
                     .collect()
             }

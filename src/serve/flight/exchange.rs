@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! client: descriptor  ->                          path of a stream, [prefix/*], [points], or SQL
-//!                     <-  schema                  from here on nothing that is inserted is missed
+//!                     <-  schema                  from here on nothing is missed that is inserted into the streams there are
 //!                     <-  batches, as points are inserted
 //!                     <-  an empty batch          whenever nothing was sent for a while
 //! client: half-close  ->  the end

@@ -26,7 +26,7 @@ use super::ticket::{Prepared, Ticket};
 use super::update::{count_schema, counted};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::model::{StreamId, Version};
-use crate::query::{SessionOptions, Statement, from_datafusion};
+use crate::query::{Interrupt, SessionOptions, Statement, from_datafusion};
 
 /// What a `SET` answers: nothing, with no columns; JDBC takes that for an update.
 pub(super) fn no_rows() -> SchemaRef {
@@ -317,6 +317,10 @@ impl Shared {
     ) -> Result<DataStream> {
         let schema = reading.schema();
         let Reading { first, again } = reading;
+        let interrupt = Interrupt::default();
+        let waiting = interrupt.on_drop();
+        let first = first.until(&interrupt);
+        let again = again.map(|(statement, rows)| (statement.until(&interrupt), rows));
         let started = self.crew.run(async move { first.execute().await }).await?;
         let declared = Arc::clone(&schema);
         let sent = self
@@ -327,7 +331,12 @@ impl Shared {
                     let _ = batches.send(Err(error)).await;
                 }
             });
-        encode(of_result(&schema), sent.map(Result::flatten), delivery)
+        let sent = sent.map(move |batch| {
+            // Goes with the stream: that is when nobody waits any more.
+            let _ = &waiting;
+            batch.flatten()
+        });
+        encode(of_result(&schema), sent, delivery)
     }
 
     pub(super) fn info(

@@ -18,7 +18,7 @@ use super::parameters::Rows;
 use super::statement::check_count;
 use super::ticket::Prepared;
 use crate::error::{Error, Result};
-use crate::query::{Outcome, Statement};
+use crate::query::{Interrupt, Outcome, Statement};
 
 /// What a statement that writes answers as a query.
 pub(super) fn count_schema() -> SchemaRef {
@@ -85,6 +85,9 @@ impl Shared {
         for row in &rows {
             check_count(wanted, row.len())?;
         }
+        let interrupt = Interrupt::default();
+        let _waiting = interrupt.on_drop();
+        let statement = statement.until(&interrupt);
         let outcome = self
             .crew
             .run(async move { Ok(statement.write(&rows).await) })

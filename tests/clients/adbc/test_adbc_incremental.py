@@ -1,6 +1,5 @@
 """Incremental execution: polling for a result that is not yet there, with progress."""
 
-import os
 import threading
 import time
 
@@ -172,7 +171,6 @@ def endless(adbc, stream, collection):
     return f'INSERT INTO "{collection}".target SELECT a.time, a.value FROM {stream} a{joins} WHERE sqrt(a.value + m.value) < 0'
 
 
-@pytest.mark.skipif("BTRDB_TEST_CANCELLING" not in os.environ, reason="set BTRDB_TEST_CANCELLING=1, on a quiet machine")
 def test_a_poll_is_cancelled(server, flight, adbc, endless):
     with adbc.cursor(adbc_stmt_kwargs=INCREMENTAL) as cursor:
         timer = threading.Timer(1, cursor.adbc_cancel)

@@ -25,7 +25,7 @@ use super::received::Received;
 use super::streams::StreamsPut;
 use super::targets::Targets;
 use super::{Put, Reply};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::model::MergePolicy;
 use crate::serve::flight::Shared;
 use crate::serve::flight::call::CallOptions;
@@ -211,6 +211,7 @@ fn exists(table: &str) -> Error {
         ErrorKind::Conflict,
         format!("table {table} exists: ingest with mode append or create_append"),
     )
+    .with_code(Code::SameStream)
 }
 
 #[cfg(test)]
