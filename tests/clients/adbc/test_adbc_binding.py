@@ -4,11 +4,11 @@ import datetime
 import decimal
 
 import pyarrow as pa
-from adbc_stream import stream  # noqa: F401
 import pytest
 from adbc_driver_flightsql.dbapi import NotSupportedError, ProgrammingError
 from adbc_driver_manager import AdbcStatusCode
 from adbc_servers import ask, connect, one
+from adbc_stream import stream  # noqa: F401
 
 
 def parameters(cursor, sql):
@@ -41,6 +41,22 @@ def test_a_statement_without_parameters_says_so(cursor):
 def test_an_untyped_parameter_takes_the_type_of_its_value(adbc, value):
     assert one(adbc, "SELECT $1", (value,)) == value
     assert one(adbc, "SELECT ?", (value,)) == value
+
+
+@pytest.mark.parametrize(
+    ("expression", "values", "expected"),
+    [
+        ("? + ?", (1.5, 2.5), 4.0),
+        ("? + ?", (1, 2.5), 3.5),
+        ("coalesce(?, 2)", (1.5,), 1.5),
+        ("greatest(?, 1)", (1.5,), 1.5),
+        ("? IN (1, 2)", (1.5,), False),
+        ("CASE WHEN true THEN ? ELSE 0 END", (0.5,), 0.5),
+        ("(SELECT sum(x) FROM (SELECT ? AS x UNION ALL SELECT 2))", (1.5,), 3.5),
+    ],
+)
+def test_a_value_is_not_cut_to_the_type_of_what_stands_beside_it(adbc, expression, values, expected):
+    assert one(adbc, f"SELECT {expression}", values) == expected
 
 
 TWELVE = [1, 2.5, "three", None, 5, None, "seven", 8.125, True, 10, "eleven", -12]

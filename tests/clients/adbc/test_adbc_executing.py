@@ -8,10 +8,10 @@ import adbc_driver_flightsql
 import adbc_driver_manager
 import numpy as np
 import pyarrow as pa
-from adbc_stream import stream  # noqa: F401
 import pytest
 from adbc_driver_flightsql.dbapi import ProgrammingError
 from adbc_servers import SECOND, ask, connect, one
+from adbc_stream import stream  # noqa: F401
 from conftest import POINTS, UTC, points, put
 
 

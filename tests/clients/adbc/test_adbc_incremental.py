@@ -8,11 +8,11 @@ import adbc_driver_manager
 import grpc
 import pyarrow as pa
 import pyarrow.flight as fl
-from adbc_stream import stream  # noqa: F401
 import pytest
 from adbc_driver_flightsql.dbapi import Error, OperationalError, ProgrammingError
 from adbc_driver_manager import AdbcStatusCode, StatementOptions
 from adbc_servers import connect, one, seconds_until_rest
+from adbc_stream import stream  # noqa: F401
 from adbc_wire import encoded, fields
 from conftest import points, put
 

@@ -7,11 +7,11 @@ import sys
 
 import pyarrow as pa
 import pyarrow.flight as fl
-from adbc_stream import stream  # noqa: F401
 import pytest
 from adbc_driver_flightsql.dbapi import Error, ProgrammingError
 from adbc_driver_manager import AdbcStatusCode
 from adbc_servers import KEY, connect
+from adbc_stream import stream  # noqa: F401
 from conftest import POINTS, points, put
 
 LOOP = os.environ.get("BTRDB_TEST_BACKEND") == "loop"

@@ -1,9 +1,9 @@
 """Transactions: the driver opens one at once, and reads one snapshot in it; what it writes is applied when it is written."""
 
-from adbc_stream import stream  # noqa: F401
 import pytest
 from adbc_driver_flightsql.dbapi import Error
 from adbc_servers import ask, connect, one
+from adbc_stream import stream  # noqa: F401
 from conftest import points, put
 
 

@@ -7,10 +7,10 @@ beside those of the same time, so that a statement that ran twice shows.
 
 import adbc_driver_manager
 import pyarrow as pa
-from adbc_stream import stream  # noqa: F401
 import pytest
 from adbc_driver_flightsql.dbapi import Error, NotSupportedError, ProgrammingError
 from adbc_servers import ask, connect, fresh_uuid, one
+from adbc_stream import stream  # noqa: F401
 from conftest import UTC, points, put
 
 

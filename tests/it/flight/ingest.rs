@@ -115,7 +115,7 @@ async fn every_mode_does_to_a_stream_what_adbc_means_by_it() {
     let rows = ingested(&mut client, into(lab, "a", "create"), points(0..3)).await;
     assert_eq!((rows, number(&mut client, count).await), (3, 3));
     let (code, message) = refused(&mut client, into(lab, "a", "create"), points(0..3)).await;
-    assert_eq!(code, Code::Aborted, "{message}");
+    assert_eq!(code, Code::AlreadyExists, "{message}");
     assert!(message.contains("append"), "{message}");
     let rows = ingested(&mut client, into(lab, "a", "append"), points(3..5)).await;
     assert_eq!((rows, number(&mut client, count).await), (2, 5));
@@ -173,7 +173,7 @@ async fn shared_tables_take_rows_and_are_neither_created_nor_replaced() {
     ] {
         let (code, message) =
             refused(&mut client, into(None, table, "create"), batch.clone()).await;
-        assert_eq!(code, Code::Aborted, "{message}");
+        assert_eq!(code, Code::AlreadyExists, "{message}");
         let (code, message) = refused(&mut client, into(None, table, "replace"), batch).await;
         assert_eq!(code, Code::Unimplemented, "{message}");
         assert!(message.contains("empty the store"), "{message}");
@@ -253,7 +253,7 @@ async fn streams_that_fail_are_told_after_the_count_of_those_that_did_not() {
     .await;
     assert_eq!(count, Some(2), "a and c");
     let (code, message) = failure(outcome);
-    assert_eq!(code, Code::Aborted, "{message}");
+    assert_eq!(code, Code::AlreadyExists, "{message}");
     assert!(message.contains("row 1"), "{message}");
     assert!(
         message.contains("2 streams of this put were created"),
@@ -289,7 +289,7 @@ async fn streams_are_put_with_everything_that_describes_them() {
                  AND cardinality(annotations) = 2";
     assert_eq!(number(&mut client, found).await, 1);
     let (code, message) = failure(put(&mut client, path(&["streams"]), vec![batch]).await);
-    assert_eq!(code, Code::Aborted, "{message}");
+    assert_eq!(code, Code::AlreadyExists, "{message}");
     let computed = RecordBatch::try_from_iter([
         ("collection", texts(&["lab"])),
         ("name", texts(&["b"])),
