@@ -1,7 +1,8 @@
 //! Views and walks as streams of batches.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, LazyLock};
 
 use arrow::buffer::ScalarBuffer;
 use futures::StreamExt;
@@ -409,10 +410,13 @@ impl Current {
 /// Nodes that make a task of their own worth while: some tens of microseconds of work.
 const NODES_OF_TASK_MIN: usize = 128;
 
+/// Threads that can work side by side. Asking the system takes longer than a short read.
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
+
 /// Looks at nodes on as many cores as there is work for.
 async fn look(plan: &WindowPlan, mut nodes: Vec<Node>) -> Result<Vec<Looked>> {
-    let cores = tokio::runtime::Handle::current().metrics().num_workers();
-    let parts = (nodes.len() / NODES_OF_TASK_MIN).clamp(1, cores.max(1));
+    let parts = (nodes.len() / NODES_OF_TASK_MIN).clamp(1, *CORES);
     let size = nodes.len().div_ceil(parts).max(1);
     let mut tasks = JoinSet::new();
     for part in (1..parts).rev() {

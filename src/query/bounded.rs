@@ -126,7 +126,7 @@ mod tests {
     use arrow::datatypes::Field;
     use datafusion::common::ScalarValue;
     use datafusion::common::config::ConfigOptions;
-    use datafusion::execution::session_state::SessionStateDefaults;
+    use datafusion::execution::SessionStateDefaults;
 
     use super::*;
 

@@ -290,6 +290,7 @@ mod tests {
     use datafusion::logical_expr::{cast as cast_to, col, lit};
 
     use super::*;
+    use crate::model::time::MAX_TIME;
 
     fn is_time(expr: &Expr) -> bool {
         matches!(expr, Expr::Column(column) if column.name == "time")
@@ -311,7 +312,7 @@ mod tests {
     }
 
     fn intervals(expr: &Expr) -> Vec<(i64, i64)> {
-        set(expr).expect("understood").0
+        set(expr).expect("understood").intervals().to_vec()
     }
 
     #[test]

@@ -114,6 +114,12 @@ impl TimeSet {
         Self::of(starts.flat_map(|set| set.0).collect())
     }
 
+    /// As closed intervals.
+    #[cfg(test)]
+    pub(super) fn intervals(&self) -> &[(Timestamp, Timestamp)] {
+        &self.0
+    }
+
     /// The part inside BTrDB's time, as ranges for the backend: ascending, disjoint, none of them empty.
     pub(super) fn ranges(&self) -> Vec<TimeRange> {
         self.0

@@ -24,7 +24,7 @@ pub(crate) use address::{Address, LeafRef, Page, RUN_ROWS_MAX, place_leaves};
 pub(crate) use delete::delete;
 pub(crate) use hydrate::{Known, Touch, assemble, missing};
 pub(crate) use insert::{dedupe, insert};
-pub(crate) use node::{Chunk, Inner, Leaf, Link, Node, Piece, Slot};
+pub(crate) use node::{Chunk, Inner, Leaf, Link, Node, Piece, Slot, rank};
 pub(crate) use span::Span;
 
 /// Points in a leaf before it becomes an inner node: BTrDB's vector size.

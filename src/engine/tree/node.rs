@@ -221,9 +221,8 @@ impl Piece {
     /// The part whose times lie in `range`.
     pub(crate) fn clip(&self, range: TimeRange) -> Self {
         let times = self.times();
-        let start = times.partition_point(|&time| time < range.start);
-        let end = start + times[start..].partition_point(|&time| time < range.end);
-        self.slice(start..end)
+        let start = rank(times, range.start);
+        self.slice(start..start.max(rank(times, range.end)))
     }
 
     /// Grows by `next` if that continues it in the same chunk.
@@ -236,6 +235,60 @@ impl Piece {
     }
 }
 
+/// How many of the sorted `times` lie before `bound`.
+///
+/// Looks where a steady clock would have it first: memory that nobody looked at lately is what a search waits for.
+pub(crate) fn rank(times: &[i64], bound: i64) -> usize {
+    let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
+        return 0;
+    };
+    if bound <= first {
+        return 0;
+    }
+    if bound > last {
+        return times.len();
+    }
+    // Both differences fit, taken without a sign.
+    let part = bound.wrapping_sub(first) as u64 as f64 / last.wrapping_sub(first) as u64 as f64;
+    let guess = ((part * (times.len() - 1) as f64).ceil() as usize).clamp(1, times.len() - 1);
+    let (mut low, mut high) = (guess, guess);
+    let mut step = 1;
+    while times[high] < bound {
+        low = high + 1;
+        high = (high + step).min(times.len() - 1);
+        step *= 2;
+    }
+    step = 1;
+    while times[low - 1] >= bound {
+        high = low - 1;
+        low = low.saturating_sub(step).max(1);
+        step *= 2;
+    }
+    low + times[low..high].partition_point(|&time| time < bound)
+}
+
 /// Up to [`LEAF_POINTS_MAX`](super::LEAF_POINTS_MAX) points (more only at the bottom), ascending by time, equal times in
 /// stored order.
 pub(crate) type Leaf = Piece;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_are_those_of_a_search() {
+        let squares: Vec<i64> = (0..40).map(|i| i * i).collect();
+        let roots: Vec<i64> = (0..400).map(|i| 100 * f64::from(i).sqrt() as i64).collect();
+        let steady: Vec<i64> = (0..100).map(|i| 7 * i - 300).collect();
+        let ends = vec![i64::MIN, i64::MIN, -1, 0, 0, 0, 1, i64::MAX, i64::MAX];
+        for times in [squares, roots, steady, ends, vec![5], vec![3, 3, 3], vec![]] {
+            let near = times
+                .iter()
+                .flat_map(|&time| [time.saturating_sub(1), time, time.saturating_add(1)]);
+            for bound in near.chain([i64::MIN, 0, i64::MAX]) {
+                let expected = times.partition_point(|&time| time < bound);
+                assert_eq!(rank(&times, bound), expected, "{bound} in {times:?}");
+            }
+        }
+    }
+}

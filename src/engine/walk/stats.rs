@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::engine::history::View;
-use crate::engine::tree::{Inner, Link, Node, Piece, Span};
+use crate::engine::tree::{Inner, Link, Node, Piece, Span, rank};
 use crate::model::{Cuts, Stat, TimeRange};
 
 /// Nodes asked for at once: the boundaries of a thousand windows in one round a level. Where every point is a window of its own,
@@ -420,19 +420,11 @@ fn for_each_window(
 
 /// How many of the sorted `times` lie before `end`, as the first does. On a steady clock it is `guess`, which is tried first.
 fn count_before(times: &[i64], end: i64, guess: usize) -> usize {
-    let is_before = |row: usize| times.get(row).is_some_and(|&time| time < end);
-    let search = |from: usize, to: usize| {
-        from + times[from..to.min(times.len())].partition_point(|&time| time < end)
-    };
-    if !is_before(guess - 1) {
-        return search(1, guess);
+    let is_before = |row: usize| times.get(row).map(|&time| time < end);
+    if is_before(guess - 1) == Some(true) && is_before(guess) == Some(false) {
+        return guess;
     }
-    let (mut from, mut step) = (guess, 1);
-    while is_before(from + step - 1) {
-        from += step;
-        step *= 2;
-    }
-    search(from, from + step - 1)
+    rank(times, end)
 }
 
 #[cfg(test)]

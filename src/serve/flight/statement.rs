@@ -321,12 +321,11 @@ impl Shared {
         let waiting = interrupt.on_drop();
         let first = first.until(&interrupt);
         let again = again.map(|(statement, rows)| (statement.until(&interrupt), rows));
-        let started = self.crew.run(async move { first.execute().await }).await?;
         let declared = Arc::clone(&schema);
         let sent = self
             .crew
             .stream(Arc::clone(&call.stop), held, |batches| async move {
-                if let Err(error) = pump(started, again, &declared, &batches).await {
+                if let Err(error) = pump(first, again, &declared, &batches).await {
                     // Whoever does not want to know has left.
                     let _ = batches.send(Err(error)).await;
                 }
@@ -372,14 +371,14 @@ pub(super) fn check_count(wanted: usize, bound: usize) -> Result<()> {
 
 type Batches = mpsc::Sender<Result<RecordBatch>>;
 
-/// Sends the batches of the rows that were started, and then of each row that waits, in their order.
+/// Sends the batches of the first row of parameters, and then of each row that waits, in their order.
 async fn pump(
-    started: SendableRecordBatchStream,
+    first: Statement,
     again: Option<(Statement, Rows)>,
     declared: &SchemaRef,
     batches: &Batches,
 ) -> Result<()> {
-    forward(started, batches).await?;
+    forward(first.execute().await?, batches).await?;
     let Some((statement, rows)) = again else {
         return Ok(());
     };
