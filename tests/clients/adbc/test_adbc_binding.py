@@ -52,11 +52,14 @@ def test_an_untyped_parameter_takes_the_type_of_its_value(adbc, value):
         ("greatest(?, 1)", (1.5,), 1.5),
         ("? IN (1, 2)", (1.5,), False),
         ("CASE WHEN true THEN ? ELSE 0 END", (0.5,), 0.5),
-        ("(SELECT sum(x) FROM (SELECT ? AS x UNION ALL SELECT 2))", (1.5,), 3.5),
     ],
 )
 def test_a_value_is_not_cut_to_the_type_of_what_stands_beside_it(adbc, expression, values, expected):
     assert one(adbc, f"SELECT {expression}", values) == expected
+
+
+def test_a_value_is_not_cut_to_the_type_of_another_row(adbc):
+    assert sorted(ask(adbc, "SELECT ? AS x UNION ALL SELECT 2", (1.5,))) == [(1.5,), (2.0,)]
 
 
 TWELVE = [1, 2.5, "three", None, 5, None, "seven", 8.125, True, 10, "eleven", -12]
