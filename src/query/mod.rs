@@ -24,6 +24,8 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::optimizer::Optimizer;
 use datafusion::prelude::SessionConfig;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use crate::backend::Backend;
 use crate::error::Result;
@@ -75,6 +77,7 @@ mod stats;
 mod table;
 mod tail;
 mod time_set;
+mod veil;
 mod windows;
 mod write;
 mod yielding;
@@ -93,6 +96,8 @@ pub use sql_types::SqlType;
 pub use statement::Statement;
 pub use tail::Tail;
 pub use write::{Outcome, Written};
+
+pub(crate) use veil::Veil;
 
 use listing::{Among, Section, matching};
 use optimize::Optimizers;
@@ -124,7 +129,7 @@ impl Default for GatewaySettings {
 /// SQL over a backend. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gateway {
-    shared: Arc<Shared>,
+    shared: Veil<Shared>,
 }
 
 #[derive(Debug)]
@@ -182,13 +187,13 @@ impl Gateway {
             state.register_udf(function).map_err(from_datafusion)?;
         }
         Ok(Self {
-            shared: Arc::new(Shared {
+            shared: Veil::new(Arc::new(Shared {
                 backend,
                 settings,
                 state: Arc::new(state),
                 plans: Plans::default(),
                 optimizers: Arc::default(),
-            }),
+            })),
         })
     }
 
@@ -280,8 +285,12 @@ impl Gateway {
     /// # Errors
     /// Code 441 for a statement that is no such SELECT, for names it does not find, and for parameters that are too few, too
     /// many, or not of their type; some show only when the rows are read. What the store fails with stays as it is.
-    pub async fn metadata_sql(&self, sql: &str, params: &[String]) -> Result<MetadataRows> {
-        postgres::run(&self.shared, sql, params).await
+    pub fn metadata_sql<'a>(
+        &'a self,
+        sql: &'a str,
+        params: &'a [String],
+    ) -> BoxFuture<'a, Result<MetadataRows>> {
+        postgres::run(&self.shared, sql, params).boxed()
     }
 }
 

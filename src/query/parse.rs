@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, Set, Statement as Sql,
-    TableFactor, Use, VisitMut, VisitorMut,
+    TableFactor, Use, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -51,6 +51,7 @@ pub(super) fn parse(sql: &str) -> Result<Parsed> {
                 "DataFusion would pass over it; WHERE random() < 0.1 takes a tenth of the rows";
             return Err(refused("TABLESAMPLE", why));
         }
+        check_columns(sql)?;
     }
     Ok(statement)
 }
@@ -364,6 +365,42 @@ impl VisitorMut for Samples {
     }
 }
 
+/// Refuses a SELECT without columns beside a subquery that stands for a value: the planner takes the type of its first column
+/// without looking whether there is one.
+fn check_columns(statement: &Sql) -> Result<()> {
+    let mut columns = Columns::default();
+    let _ = statement.visit(&mut columns);
+    if columns.has_none && columns.is_wanted {
+        return Err(Error::invalid(
+            "a subquery that stands for a value returns one column, and a SELECT here has none: name one",
+        ));
+    }
+    Ok(())
+}
+
+/// Looks for what [`check_columns`] refuses.
+#[derive(Default)]
+struct Columns {
+    /// A SELECT has none.
+    has_none: bool,
+    /// A subquery stands for a value.
+    is_wanted: bool,
+}
+
+impl Visitor for Columns {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<()> {
+        self.has_none |= select.projection.is_empty();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+        self.is_wanted |= matches!(expr, ast::Expr::Subquery(_));
+        ControlFlow::Continue(())
+    }
+}
+
 /// A call of one of our table functions, with its arguments.
 pub(super) fn call_of(factor: &TableFactor) -> Option<(Function, &[FunctionArg])> {
     let (name, args) = match factor {
@@ -401,6 +438,27 @@ mod tests {
             number_parameters(sql).expect("tokens"),
             "SELECT '?', \"?\", $1 -- ?\n, '''é' || $2 /* ? */"
         );
+    }
+
+    #[test]
+    fn values_are_not_taken_from_queries_without_columns() {
+        for sql in [
+            "SELECT * FROM points WHERE value > (SELECT FROM points)",
+            "SELECT (SELECT * FROM (SELECT FROM points) p)",
+            "WITH a AS (SELECT FROM points) SELECT 1 ORDER BY (SELECT * FROM a)",
+            "EXPLAIN SELECT (SELECT FROM points)",
+            "DELETE FROM streams WHERE name = (SELECT FROM points)",
+        ] {
+            let error = parse(sql).expect_err(sql);
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{sql}: {error}");
+        }
+        for sql in [
+            "SELECT FROM points",
+            "SELECT 1 WHERE EXISTS (SELECT FROM points)",
+            "SELECT count(*) FROM (SELECT FROM points) p",
+        ] {
+            parse(sql).expect(sql);
+        }
     }
 
     #[test]

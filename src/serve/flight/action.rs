@@ -7,6 +7,8 @@ use arrow_flight::sql::{
 };
 use arrow_flight::{Action, ActionType, CancelFlightInfoRequest, RenewFlightEndpointRequest};
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use prost::Message;
 
 use super::Shared;
@@ -117,58 +119,65 @@ impl Shared {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for an action that there is not, [`ErrorKind::Invalid`] for a body of another type.
-    pub(super) async fn act(&self, action: &Action, call: &CallOptions) -> Result<Vec<Bytes>> {
-        match action.r#type.as_str() {
-            CREATE_PREPARED => {
-                let request: ActionCreatePreparedStatementRequest = unpack(action)?;
-                let result = self.prepare(request, call).await?;
-                Ok(vec![result.pack()])
+    pub(super) fn act<'a>(
+        &'a self,
+        action: &'a Action,
+        call: &'a CallOptions,
+    ) -> BoxFuture<'a, Result<Vec<Bytes>>> {
+        async move {
+            match action.r#type.as_str() {
+                CREATE_PREPARED => {
+                    let request: ActionCreatePreparedStatementRequest = unpack(action)?;
+                    let result = self.prepare(request, call).await?;
+                    Ok(vec![result.pack()])
+                }
+                CLOSE_PREPARED => {
+                    let _: ActionClosePreparedStatementRequest = unpack(action)?;
+                    Ok(Vec::new())
+                }
+                BEGIN_TRANSACTION => {
+                    let _: ActionBeginTransactionRequest = unpack(action)?;
+                    let result = ActionBeginTransactionResult {
+                        transaction_id: self.transactions.begin(Begin {
+                            connection: call.connection,
+                            read_only: false,
+                        })?,
+                    };
+                    Ok(vec![pack(&result)])
+                }
+                END_TRANSACTION => {
+                    self.end_transaction(&unpack(action)?, call)?;
+                    Ok(Vec::new())
+                }
+                SET_OPTIONS => {
+                    let request: SetSessionOptionsRequest = bare(action)?;
+                    Ok(vec![encoded(&self.set_options(request, call)?)])
+                }
+                GET_OPTIONS => {
+                    let _: GetSessionOptionsRequest = bare(action)?;
+                    Ok(vec![encoded(&self.get_options(call)?)])
+                }
+                CLOSE_SESSION => {
+                    let _: CloseSessionRequest = bare(action)?;
+                    Ok(vec![encoded(&self.close_session(call)?)])
+                }
+                CANCEL => {
+                    let request: CancelFlightInfoRequest = bare(action)?;
+                    Ok(vec![encoded(&self.cancel(request).await?)])
+                }
+                CANCEL_QUERY => {
+                    let request: ActionCancelQueryRequest = unpack(action)?;
+                    Ok(vec![pack(&self.cancel_query(request).await?)])
+                }
+                RENEW => {
+                    let request: RenewFlightEndpointRequest = bare(action)?;
+                    Ok(vec![encoded(&self.renew(request)?)])
+                }
+                operation if super::operations::is_one(operation) => self.operate(action).await,
+                other => Err(unknown(other)),
             }
-            CLOSE_PREPARED => {
-                let _: ActionClosePreparedStatementRequest = unpack(action)?;
-                Ok(Vec::new())
-            }
-            BEGIN_TRANSACTION => {
-                let _: ActionBeginTransactionRequest = unpack(action)?;
-                let result = ActionBeginTransactionResult {
-                    transaction_id: self.transactions.begin(Begin {
-                        connection: call.connection,
-                        read_only: false,
-                    })?,
-                };
-                Ok(vec![pack(&result)])
-            }
-            END_TRANSACTION => {
-                self.end_transaction(&unpack(action)?, call)?;
-                Ok(Vec::new())
-            }
-            SET_OPTIONS => {
-                let request: SetSessionOptionsRequest = bare(action)?;
-                Ok(vec![encoded(&self.set_options(request, call)?)])
-            }
-            GET_OPTIONS => {
-                let _: GetSessionOptionsRequest = bare(action)?;
-                Ok(vec![encoded(&self.get_options(call)?)])
-            }
-            CLOSE_SESSION => {
-                let _: CloseSessionRequest = bare(action)?;
-                Ok(vec![encoded(&self.close_session(call)?)])
-            }
-            CANCEL => {
-                let request: CancelFlightInfoRequest = bare(action)?;
-                Ok(vec![encoded(&self.cancel(request).await?)])
-            }
-            CANCEL_QUERY => {
-                let request: ActionCancelQueryRequest = unpack(action)?;
-                Ok(vec![pack(&self.cancel_query(request).await?)])
-            }
-            RENEW => {
-                let request: RenewFlightEndpointRequest = bare(action)?;
-                Ok(vec![encoded(&self.renew(request)?)])
-            }
-            operation if super::operations::is_one(operation) => self.operate(action).await,
-            other => Err(unknown(other)),
         }
+        .boxed()
     }
 
     fn end_transaction(

@@ -12,14 +12,14 @@
 //! while the answers are polled, so a client that leaves, or closes its side, frees the subscription at once; one that pauses
 //! falls behind, and is told so with BTrDB's code 426.
 
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::sql::Command;
 use arrow_flight::{FlightData, FlightDescriptor};
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use tonic::Streaming;
 
 use super::Shared;
@@ -36,30 +36,33 @@ impl Shared {
     /// # Errors
     /// [`Invalid`](crate::error::ErrorKind::Invalid) for an exchange that begins without a descriptor, and those of
     /// [`Gateway::tail`](crate::query::Gateway::tail).
-    pub(super) async fn exchange(
-        self: &Arc<Self>,
+    pub(super) fn exchange<'a>(
+        &'a self,
         mut messages: Streaming<FlightData>,
-        call: &CallOptions,
-    ) -> Result<DataStream> {
-        let first = messages.message().await;
-        let first = first
-            .map_err(|status| Error::new(grpc::kind(status.code()), status.message()))?
-            .ok_or_else(no_descriptor)?;
-        if !first.data_body.is_empty() {
-            return Err(takes_no_rows());
+        call: &'a CallOptions,
+    ) -> BoxFuture<'a, Result<DataStream>> {
+        async move {
+            let first = messages.message().await;
+            let first = first
+                .map_err(|status| Error::new(grpc::kind(status.code()), status.message()))?
+                .ok_or_else(no_descriptor)?;
+            if !first.data_body.is_empty() {
+                return Err(takes_no_rows());
+            }
+            let descriptor = first.flight_descriptor.ok_or_else(no_descriptor)?;
+            let sql = self.followed(&descriptor).await?;
+            let mut session = crate::query::SessionOptions::default();
+            call.apply(&mut session)?;
+            let tail = self.gateway.tail(&sql, &session).await?;
+            let schema = tail.schema();
+            let exchange = Exchange {
+                rows: tail.follow().await?,
+                messages,
+                is_over: false,
+            };
+            encode(schema, exchange.answers(), self.delivery(call.compression))
         }
-        let descriptor = first.flight_descriptor.ok_or_else(no_descriptor)?;
-        let sql = self.followed(&descriptor).await?;
-        let mut session = crate::query::SessionOptions::default();
-        call.apply(&mut session)?;
-        let tail = self.gateway.tail(&sql, &session).await?;
-        let schema = tail.schema();
-        let exchange = Exchange {
-            rows: tail.follow().await?,
-            messages,
-            is_over: false,
-        };
-        encode(schema, exchange.answers(), self.delivery(call.compression))
+        .boxed()
     }
 
     /// What the descriptor asks to follow, as SQL.

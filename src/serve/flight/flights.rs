@@ -12,6 +12,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow_flight::{Criteria, FlightDescriptor, FlightInfo};
 use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
 use serde_json::{Map, Value};
 
 use super::Shared;
@@ -40,35 +43,37 @@ impl Shared {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for criteria of another form.
-    pub(super) async fn flights(
-        self: &Arc<Self>,
-        criteria: &Criteria,
-        call: &CallOptions,
-    ) -> Result<impl Iterator<Item = Result<FlightInfo>> + Send + use<>> {
-        let filter = filter_of(&criteria.expression)?;
-        let session = self.session(&[], call).await?;
-        // Whether a name is shared does not depend on the other criteria, so they are left to us.
-        let named = StreamFilter {
-            collection: filter.collection.clone(),
-            tags: filter
-                .tags
-                .iter()
-                .filter(|(key, _)| *key == TagKey::Name)
-                .cloned()
-                .collect(),
-            annotations: Vec::new(),
-        };
-        let streams: Arc<[_]> = self.gateway.backend().find(named).await?.into();
-        let shared = Arc::clone(self);
-        let schema = stream_schema();
-        let flights = (0..streams.len()).filter_map(move |place| {
-            let stream = &streams[place];
-            filter.matches(stream).then(|| {
-                let path = path_of(&streams, place);
-                shared.flight(stream, path, &schema, &session)
-            })
-        });
-        Ok(flights)
+    pub(super) fn flights<'a>(
+        self: Arc<Self>,
+        criteria: &'a Criteria,
+        call: &'a CallOptions,
+    ) -> BoxFuture<'a, Result<BoxStream<'static, Result<FlightInfo>>>> {
+        async move {
+            let filter = filter_of(&criteria.expression)?;
+            let session = self.session(&[], call).await?;
+            // Whether a name is shared does not depend on the other criteria, so they are left to us.
+            let named = StreamFilter {
+                collection: filter.collection.clone(),
+                tags: filter
+                    .tags
+                    .iter()
+                    .filter(|(key, _)| *key == TagKey::Name)
+                    .cloned()
+                    .collect(),
+                annotations: Vec::new(),
+            };
+            let streams: Arc<[_]> = self.gateway.backend().find(named).await?.into();
+            let schema = stream_schema();
+            let flights = (0..streams.len()).filter_map(move |place| {
+                let stream = &streams[place];
+                filter.matches(stream).then(|| {
+                    let path = path_of(&streams, place);
+                    self.flight(stream, path, &schema, &session)
+                })
+            });
+            Ok(stream::iter(flights).boxed())
+        }
+        .boxed()
     }
 
     fn flight(

@@ -12,6 +12,8 @@ use std::time::Duration;
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::sql::Command;
 use arrow_flight::{FlightDescriptor, FlightInfo, PollInfo};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -87,34 +89,37 @@ impl Shared {
     ///
     /// # Errors
     /// Those of the statement, as statuses.
-    pub(super) async fn poll(
-        self: &Arc<Self>,
+    pub(super) fn poll<'a>(
+        self: Arc<Self>,
         descriptor: FlightDescriptor,
-        call: &CallOptions,
-    ) -> std::result::Result<PollInfo, Status> {
-        let failed = |error: Error| status(&error);
-        if descriptor.r#type() == DescriptorType::Cmd && Seal::is_sealed(&descriptor.cmd) {
-            let id = self.seal.open(Purpose::Poll, &descriptor.cmd);
-            let id = id.and_then(|payload| {
-                Uuid::from_slice(&payload)
-                    .map_err(|_| Error::internal("a poll was sealed without its name"))
-            });
-            return self.news(id.map_err(failed)?).await;
+        call: &'a CallOptions,
+    ) -> BoxFuture<'a, std::result::Result<PollInfo, Status>> {
+        async move {
+            let failed = |error: Error| status(&error);
+            if descriptor.r#type() == DescriptorType::Cmd && Seal::is_sealed(&descriptor.cmd) {
+                let id = self.seal.open(Purpose::Poll, &descriptor.cmd);
+                let id = id.and_then(|payload| {
+                    Uuid::from_slice(&payload)
+                        .map_err(|_| Error::internal("a poll was sealed without its name"))
+                });
+                return self.news(id.map_err(failed)?).await;
+            }
+            if !runs(&descriptor).map_err(failed)? {
+                let info = self.describe(descriptor, call).await.map_err(failed)?;
+                return Ok(done(info));
+            }
+            let id = self.queries.name();
+            let polled = self.begin(id, descriptor, call).map_err(failed)?;
+            self.polls.keep(id, polled).map_err(failed)?;
+            let news = self.news(id).await;
+            let is_underway = matches!(&news, Ok(poll) if poll.flight_descriptor.is_some());
+            if !is_underway {
+                // Nobody was told how to ask again.
+                self.polls.forget(id);
+            }
+            news
         }
-        if !runs(&descriptor).map_err(failed)? {
-            let info = self.describe(descriptor, call).await.map_err(failed)?;
-            return Ok(done(info));
-        }
-        let id = self.queries.name();
-        let polled = self.begin(id, descriptor, call).map_err(failed)?;
-        self.polls.keep(id, polled).map_err(failed)?;
-        let news = self.news(id).await;
-        let is_underway = matches!(&news, Ok(poll) if poll.flight_descriptor.is_some());
-        if !is_underway {
-            // Nobody was told how to ask again.
-            self.polls.forget(id);
-        }
-        news
+        .boxed()
     }
 
     /// Begins the statement in a task of its own, which the poll outlives.

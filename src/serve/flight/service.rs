@@ -10,6 +10,8 @@ use arrow_flight::{
     HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -28,16 +30,19 @@ use super::status::status;
 use super::stop::Stoppable;
 use super::ticket::Prepared;
 use crate::error::{Error, Result};
+use crate::query::Veil;
 use crate::serve::auth;
 
 /// Arrow Flight and Flight SQL over a gateway.
 pub struct FlightServer {
-    shared: Arc<Shared>,
+    shared: Veil<Shared>,
 }
 
 impl FlightServer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self {
+            shared: Veil::new(shared),
+        }
     }
 }
 
@@ -129,9 +134,13 @@ impl FlightService for FlightServer {
     async fn list_flights(&self, request: Request<Criteria>) -> Answer<Self::ListFlightsStream> {
         let call = self.call(&request, Offer::No)?;
         answer(&call, async {
-            let flights = self.shared.flights(request.get_ref(), &call).await?;
+            let flights = self
+                .shared
+                .shared()
+                .flights(request.get_ref(), &call)
+                .await?;
             let flights = flights.map(|flight| flight.map_err(|error| status(&error)));
-            Ok(stream::iter(flights).boxed())
+            Ok(flights.boxed())
         })
         .await
     }
@@ -143,7 +152,7 @@ impl FlightService for FlightServer {
 
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<PollInfo> {
         let call = self.call(&request, Offer::Yes)?;
-        let poll = self.shared.poll(request.into_inner(), &call);
+        let poll = self.shared.shared().poll(request.into_inner(), &call);
         let outcome = call.until_stopped(poll).await;
         call.reply.with(outcome.map(Response::new))
     }
@@ -169,7 +178,7 @@ impl FlightService for FlightServer {
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
         let call = self.call(&request, Offer::No)?;
         answer(&call, async {
-            let put = Put::open(Arc::clone(&self.shared), request.into_inner(), call.clone());
+            let put = Put::open(self.shared.shared(), request.into_inner(), call.clone());
             Ok(Stoppable::new(Arc::clone(&call.stop), put.await?.answers()).boxed())
         })
         .await
@@ -206,61 +215,73 @@ impl FlightService for FlightServer {
 }
 
 impl Shared {
-    pub(super) async fn describe(
-        &self,
+    pub(super) fn describe<'a>(
+        &'a self,
         descriptor: FlightDescriptor,
-        call: &CallOptions,
-    ) -> Result<FlightInfo> {
-        match Target::parse(&descriptor)? {
-            Target::Path(path) => self.path_info(&path, descriptor, call).await,
-            Target::Sql(sql) => {
-                let statement = Prepared {
-                    sql,
-                    ..Prepared::default()
-                };
-                self.statement_info(statement, descriptor, call).await
+        call: &'a CallOptions,
+    ) -> BoxFuture<'a, Result<FlightInfo>> {
+        async move {
+            match Target::parse(&descriptor)? {
+                Target::Path(path) => self.path_info(&path, descriptor, call).await,
+                Target::Sql(sql) => {
+                    let statement = Prepared {
+                        sql,
+                        ..Prepared::default()
+                    };
+                    self.statement_info(statement, descriptor, call).await
+                }
+                Target::Command(Command::CommandStatementQuery(query)) => {
+                    self.statement_info(of_query(query), descriptor, call).await
+                }
+                Target::Command(Command::CommandPreparedStatementQuery(query)) => {
+                    let prepared = self.open_prepared(&query.prepared_statement_handle, call)?;
+                    self.statement_info(prepared, descriptor, call).await
+                }
+                // What the catalog says is its own ticket: it is small, and as fresh as it is read.
+                Target::Command(command) if is_metadata(&command) => {
+                    let schema = self.metadata_schema(&command)?;
+                    let ticket = descriptor.cmd.clone();
+                    flight_info(&schema, ticket, None, descriptor)
+                }
+                Target::Command(command) => Err(unserved(&command)),
             }
-            Target::Command(Command::CommandStatementQuery(query)) => {
-                self.statement_info(of_query(query), descriptor, call).await
-            }
-            Target::Command(Command::CommandPreparedStatementQuery(query)) => {
-                let prepared = self.open_prepared(&query.prepared_statement_handle, call)?;
-                self.statement_info(prepared, descriptor, call).await
-            }
-            // What the catalog says is its own ticket: it is small, and as fresh as it is read.
-            Target::Command(command) if is_metadata(&command) => {
-                let schema = self.metadata_schema(&command)?;
-                let ticket = descriptor.cmd.clone();
-                flight_info(&schema, ticket, None, descriptor)
-            }
-            Target::Command(command) => Err(unserved(&command)),
         }
+        .boxed()
     }
 
-    async fn schema(&self, descriptor: FlightDescriptor, call: &CallOptions) -> Result<Bytes> {
-        let schema = match Target::parse(&descriptor)? {
-            Target::Path(path) => {
-                path.resolve(self.gateway.backend().as_ref()).await?;
-                return schema_bytes(&of_result(&stream_schema()));
-            }
-            Target::Sql(sql) => {
-                let statement = Prepared {
-                    sql,
-                    ..Prepared::default()
-                };
-                self.statement_schema(&statement, call).await?
-            }
-            Target::Command(Command::CommandStatementQuery(query)) => {
-                self.statement_schema(&of_query(query), call).await?
-            }
-            Target::Command(Command::CommandPreparedStatementQuery(query)) => {
-                let prepared = self.open_prepared(&query.prepared_statement_handle, call)?;
-                self.statement_schema(&prepared, call).await?
-            }
-            Target::Command(command) if is_metadata(&command) => self.metadata_schema(&command)?,
-            Target::Command(command) => return Err(unserved(&command)),
-        };
-        schema_bytes(&schema)
+    fn schema<'a>(
+        &'a self,
+        descriptor: FlightDescriptor,
+        call: &'a CallOptions,
+    ) -> BoxFuture<'a, Result<Bytes>> {
+        async move {
+            let schema = match Target::parse(&descriptor)? {
+                Target::Path(path) => {
+                    path.resolve(self.gateway.backend().as_ref()).await?;
+                    return schema_bytes(&of_result(&stream_schema()));
+                }
+                Target::Sql(sql) => {
+                    let statement = Prepared {
+                        sql,
+                        ..Prepared::default()
+                    };
+                    self.statement_schema(&statement, call).await?
+                }
+                Target::Command(Command::CommandStatementQuery(query)) => {
+                    self.statement_schema(&of_query(query), call).await?
+                }
+                Target::Command(Command::CommandPreparedStatementQuery(query)) => {
+                    let prepared = self.open_prepared(&query.prepared_statement_handle, call)?;
+                    self.statement_schema(&prepared, call).await?
+                }
+                Target::Command(command) if is_metadata(&command) => {
+                    self.metadata_schema(&command)?
+                }
+                Target::Command(command) => return Err(unserved(&command)),
+            };
+            schema_bytes(&schema)
+        }
+        .boxed()
     }
 
     /// That the client's session, if it has one, is still there.
@@ -272,20 +293,27 @@ impl Shared {
         known.map(drop)
     }
 
-    async fn get(&self, ticket: &Bytes, call: &CallOptions) -> Result<DataStream> {
-        match Target::parse_bytes(ticket, "ticket")? {
-            Target::Command(Command::TicketStatementQuery(ticket)) => {
-                self.redeem(&ticket.statement_handle, call).await
+    fn get<'a>(
+        &'a self,
+        ticket: &'a Bytes,
+        call: &'a CallOptions,
+    ) -> BoxFuture<'a, Result<DataStream>> {
+        async move {
+            match Target::parse_bytes(ticket, "ticket")? {
+                Target::Command(Command::TicketStatementQuery(ticket)) => {
+                    self.redeem(&ticket.statement_handle, call).await
+                }
+                Target::Command(command) if is_metadata(&command) => {
+                    let schema = self.metadata_schema(&command)?;
+                    let rows = self.metadata(command).await?;
+                    encode(schema, rows, self.delivery(call.compression))
+                }
+                Target::Sql(sql) => self.run_text(sql, call).await,
+                Target::Command(command) => Err(unserved(&command)),
+                Target::Path(_) => Err(Error::internal("a ticket was parsed as a path")),
             }
-            Target::Command(command) if is_metadata(&command) => {
-                let schema = self.metadata_schema(&command)?;
-                let rows = self.metadata(command).await?;
-                encode(schema, rows, self.delivery(call.compression))
-            }
-            Target::Sql(sql) => self.run_text(sql, call).await,
-            Target::Command(command) => Err(unserved(&command)),
-            Target::Path(_) => Err(Error::internal("a ticket was parsed as a path")),
         }
+        .boxed()
     }
 }
 

@@ -23,8 +23,9 @@ use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::sql::{Command, DoPutUpdateResult};
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use prost::Message;
 use tonic::{Status, Streaming};
 
@@ -81,28 +82,33 @@ impl Put {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a put that cannot be understood, [`ErrorKind::NotFound`] for a stream that there is not.
-    pub(super) async fn open(
+    pub(super) fn open(
         shared: Arc<Shared>,
         mut messages: Streaming<FlightData>,
         call: CallOptions,
-    ) -> Result<Self> {
-        let first = messages
-            .message()
-            .await
-            .map_err(|error| unreadable(error.into()))?
-            .ok_or_else(|| {
-                Error::invalid("the put is empty: its first message carries a descriptor")
+    ) -> BoxFuture<'static, Result<Self>> {
+        async move {
+            let first = messages
+                .message()
+                .await
+                .map_err(|error| unreadable(error.into()))?
+                .ok_or_else(|| {
+                    Error::invalid("the put is empty: its first message carries a descriptor")
+                })?;
+            let descriptor = first.flight_descriptor.clone().ok_or_else(|| {
+                Error::invalid(
+                    "the put's first message has no descriptor: it says where the points go",
+                )
             })?;
-        let descriptor = first.flight_descriptor.clone().ok_or_else(|| {
-            Error::invalid("the put's first message has no descriptor: it says where the points go")
-        })?;
-        let rest = messages.map_err(FlightError::from);
-        let messages = stream::iter([Ok(first)])
-            .chain(rest)
-            // Messages without a header carry a descriptor or metadata, and no rows.
-            .try_filter(|message| std::future::ready(!message.data_header.is_empty()));
-        let batches = FlightRecordBatchStream::new_from_flight_data(messages);
-        Self::dispatch(shared, descriptor, batches, call).await
+            let rest = messages.map_err(FlightError::from);
+            let messages = stream::iter([Ok(first)])
+                .chain(rest)
+                // Messages without a header carry a descriptor or metadata, and no rows.
+                .try_filter(|message| std::future::ready(!message.data_header.is_empty()));
+            let batches = FlightRecordBatchStream::new_from_flight_data(messages);
+            Self::dispatch(shared, descriptor, batches, call).await
+        }
+        .boxed()
     }
 
     async fn dispatch(
