@@ -7,15 +7,15 @@ use arrow::array::ArrayRef;
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
 
 use super::errors::to_datafusion;
 use super::filter::time_set;
+use super::provider::{Planning, scan_by_plan};
 use super::scan::ScanExec;
 use super::selection::{evaluate, is_about_streams, select};
 use super::session::Frame;
@@ -124,7 +124,6 @@ impl BucketsTable {
     }
 }
 
-#[async_trait]
 impl TableProvider for BucketsTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -145,67 +144,76 @@ impl TableProvider for BucketsTable {
         }))
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    scan_by_plan!();
+}
+
+impl BucketsTable {
+    fn plan_scan<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
-        let mut times = TimeSet::of_ranges(&self.ranges);
-        let mut chosen = Vec::new();
-        for filter in filters {
-            match (self.condition(filter), &self.grid) {
-                (Some(Condition::Streams(filter)), _) => chosen.push(filter),
-                (Some(Condition::Starts(starts)), Some(grid)) => {
-                    times = times.intersect(&starts.windows(grid));
+    ) -> Planning<'a> {
+        async move {
+            let frame = self.frame.pinned().await.map_err(to_datafusion)?;
+            let mut times = TimeSet::of_ranges(&self.ranges);
+            let mut chosen = Vec::new();
+            for filter in filters {
+                match (self.condition(filter), &self.grid) {
+                    (Some(Condition::Streams(filter)), _) => chosen.push(filter),
+                    (Some(Condition::Starts(starts)), Some(grid)) => {
+                        times = times.intersect(&starts.windows(grid));
+                    }
+                    _ => return Err(not_accepted(filters)),
                 }
-                _ => return Err(not_accepted(filters)),
             }
+            let streams: Vec<_> = match &self.source {
+                Source::Stream(stream) => {
+                    vec![(Arc::clone(&stream.descriptor), stream.read(&frame))]
+                }
+                Source::Streams(filters) => {
+                    chosen.extend(filters.iter().cloned());
+                    let selected = select(&frame, state, &chosen).await?;
+                    let streams = selected.into_iter().map(|descriptor| {
+                        let read = frame.read(descriptor.id, None);
+                        (descriptor, read)
+                    });
+                    streams.collect()
+                }
+            };
+            let schema = match projection {
+                Some(indices) => Arc::new(self.schema.project(indices)?),
+                None => Arc::clone(&self.schema),
+            };
+            let mut read = StatRead::of(frame, &streams);
+            let keys = self.keys.iter().enumerate().map(|(place, key)| {
+                let values = evaluate(state, key.clone(), &read.streams.descriptors)?;
+                let column = self
+                    .columns
+                    .iter()
+                    .position(|column| *column == StatColumn::Key(place));
+                match column.map(|column| self.schema.field(column).data_type()) {
+                    Some(data_type) if data_type != values.data_type() => {
+                        Ok(cast(&values, data_type)?)
+                    }
+                    _ => Ok(values),
+                }
+            });
+            let keys = keys.collect::<Result<Vec<_>>>()?;
+            read.ranges = times.ranges();
+            read.cuts = match (&self.grid, read.ranges.as_slice()) {
+                (Some(grid), _) => grid.clone(),
+                (None, [first, .., last]) => Cuts::whole(TimeRange::new(first.start, last.end)),
+                (None, [range]) => Cuts::whole(*range),
+                (None, []) => Cuts::whole(TimeRange::ALL),
+            };
+            read.grouping = self.grouping(&keys, streams.len())?;
+            read.keys = keys.into();
+            read.columns = project(&self.columns, projection);
+            read.schema = schema;
+            Ok(ScanExec::planned(read, limit))
         }
-        let streams: Vec<_> = match &self.source {
-            Source::Stream(stream) => {
-                vec![(Arc::clone(&stream.descriptor), stream.read(&frame))]
-            }
-            Source::Streams(filters) => {
-                chosen.extend(filters.iter().cloned());
-                let selected = select(&frame, state, &chosen).await?;
-                let streams = selected.into_iter().map(|descriptor| {
-                    let read = frame.read(descriptor.id, None);
-                    (descriptor, read)
-                });
-                streams.collect()
-            }
-        };
-        let schema = match projection {
-            Some(indices) => Arc::new(self.schema.project(indices)?),
-            None => Arc::clone(&self.schema),
-        };
-        let mut read = StatRead::of(frame, &streams);
-        let keys = self.keys.iter().enumerate().map(|(place, key)| {
-            let values = evaluate(state, key.clone(), &read.streams.descriptors)?;
-            let column = self
-                .columns
-                .iter()
-                .position(|column| *column == StatColumn::Key(place));
-            match column.map(|column| self.schema.field(column).data_type()) {
-                Some(data_type) if data_type != values.data_type() => Ok(cast(&values, data_type)?),
-                _ => Ok(values),
-            }
-        });
-        let keys = keys.collect::<Result<Vec<_>>>()?;
-        read.ranges = times.ranges();
-        read.cuts = match (&self.grid, read.ranges.as_slice()) {
-            (Some(grid), _) => grid.clone(),
-            (None, [first, .., last]) => Cuts::whole(TimeRange::new(first.start, last.end)),
-            (None, [range]) => Cuts::whole(*range),
-            (None, []) => Cuts::whole(TimeRange::ALL),
-        };
-        read.grouping = self.grouping(&keys, streams.len())?;
-        read.keys = keys.into();
-        read.columns = project(&self.columns, projection);
-        read.schema = schema;
-        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+        .boxed()
     }
 }

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
 
 use super::errors::to_datafusion;
 use super::lookups::{ChangesTable, NearestTable};
 use super::multi::MultiTable;
 use super::plugin::wait;
 use super::points::{PointColumn, ZONE, time_type};
+use super::provider::{Planning, scan_by_plan};
 use super::resolve::{Names, find_all};
 use super::selection::text_of;
 use super::session::Frame;
@@ -465,7 +465,6 @@ pub(super) fn nanos_of(value: &ScalarValue) -> Option<i128> {
 #[derive(Debug)]
 struct UnboundTable(SchemaRef);
 
-#[async_trait]
 impl TableProvider for UnboundTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.0)
@@ -475,15 +474,22 @@ impl TableProvider for UnboundTable {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        _projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+    scan_by_plan!();
+}
+
+impl UnboundTable {
+    fn plan_scan<'a>(
+        &'a self,
+        _state: &'a dyn Session,
+        _projection: Option<&'a Vec<usize>>,
+        _filters: &'a [Expr],
         _limit: Option<usize>,
-    ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        Err(to_datafusion(Error::invalid(
-            "the parameters of a table function are not bound",
-        )))
+    ) -> Planning<'a> {
+        async move {
+            Err(to_datafusion(Error::invalid(
+                "the parameters of a table function are not bound",
+            )))
+        }
+        .boxed()
     }
 }

@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
 use super::errors::to_datafusion;
 use super::pins::Calls;
 use super::points::{Group, ShownSnapshot, time_column, time_type};
+use super::provider::{Planning, scan_by_plan};
 use super::scan::{Ask, Read, ScanExec, ShownStreams, batch_of};
 use super::session::Frame;
 use super::table::NamedStream;
@@ -57,7 +58,6 @@ impl NearestTable {
     }
 }
 
-#[async_trait]
 impl TableProvider for NearestTable {
     fn schema(&self) -> SchemaRef {
         Self::columns()
@@ -67,29 +67,36 @@ impl TableProvider for NearestTable {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+    scan_by_plan!();
+}
+
+impl NearestTable {
+    fn plan_scan<'a>(
+        &'a self,
+        _state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
-        let read = self.stream.read(&frame);
-        lookup(
-            Self::columns(),
-            projection,
-            limit,
-            Lookup {
-                frame,
-                streams: Group::of(&[(Arc::clone(&self.stream.descriptor), read)]),
-                call: Call::Nearest {
-                    read,
-                    time: self.time,
-                    direction: self.direction,
+    ) -> Planning<'a> {
+        async move {
+            let frame = self.frame.pinned().await.map_err(to_datafusion)?;
+            let read = self.stream.read(&frame);
+            lookup(
+                Self::columns(),
+                projection,
+                limit,
+                Lookup {
+                    frame,
+                    streams: Group::of(&[(Arc::clone(&self.stream.descriptor), read)]),
+                    call: Call::Nearest {
+                        read,
+                        time: self.time,
+                        direction: self.direction,
+                    },
                 },
-            },
-        )
+            )
+        }
+        .boxed()
     }
 }
 
@@ -128,7 +135,6 @@ impl ChangesTable {
     }
 }
 
-#[async_trait]
 impl TableProvider for ChangesTable {
     fn schema(&self) -> SchemaRef {
         Self::columns()
@@ -138,30 +144,37 @@ impl TableProvider for ChangesTable {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+    scan_by_plan!();
+}
+
+impl ChangesTable {
+    fn plan_scan<'a>(
+        &'a self,
+        _state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
-        let read = self.stream.read(&frame);
-        lookup(
-            Self::columns(),
-            projection,
-            limit,
-            Lookup {
-                frame,
-                streams: Group::of(&[(Arc::clone(&self.stream.descriptor), read)]),
-                call: Call::Changes {
-                    read,
-                    from: self.from,
-                    to: self.to,
-                    resolution: self.resolution,
+    ) -> Planning<'a> {
+        async move {
+            let frame = self.frame.pinned().await.map_err(to_datafusion)?;
+            let read = self.stream.read(&frame);
+            lookup(
+                Self::columns(),
+                projection,
+                limit,
+                Lookup {
+                    frame,
+                    streams: Group::of(&[(Arc::clone(&self.stream.descriptor), read)]),
+                    call: Call::Changes {
+                        read,
+                        from: self.from,
+                        to: self.to,
+                        resolution: self.resolution,
+                    },
                 },
-            },
-        )
+            )
+        }
+        .boxed()
     }
 }
 
@@ -180,7 +193,7 @@ fn lookup(
         schema: Arc::new(schema.project(&columns)?),
         columns,
     };
-    Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+    Ok(ScanExec::planned(read, limit))
 }
 
 #[derive(Debug)]

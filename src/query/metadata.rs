@@ -13,6 +13,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
@@ -20,6 +21,7 @@ use super::catalogue::StreamColumn;
 use super::errors::to_datafusion;
 use super::pins::Calls;
 use super::points::ShownSnapshot;
+use super::provider::{Planning, refuse_changes, scan_by_plan};
 use super::scan::{Ask, Read, ScanExec, batch_of};
 use super::selection::{is_about_streams, select};
 use super::session::Frame;
@@ -75,36 +77,7 @@ impl TableProvider for StreamsTable {
         }))
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
-        let mut streams = select(&frame, state, filters).await?;
-        if let Some(limit) = limit.filter(|_| frame.pushdown) {
-            streams.truncate(limit);
-        }
-        let columns = project(&StreamColumn::ALL, projection);
-        // The catalogue tells most columns; only for the others are the streams themselves asked.
-        let reads = if columns.iter().all(|column| column.is_told()) {
-            Vec::new()
-        } else {
-            let reads = streams.iter().map(|stream| frame.read(stream.id, None));
-            reads.collect()
-        };
-        let fields: Vec<Field> = columns.iter().map(|column| column.field()).collect();
-        let read = StreamsRead {
-            frame,
-            streams,
-            reads,
-            columns,
-            schema: Arc::new(Schema::new(fields)),
-        };
-        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
-    }
+    scan_by_plan!();
 
     async fn insert_into(
         &self,
@@ -116,25 +89,42 @@ impl TableProvider for StreamsTable {
         foreign::insert_into(&self.frame.backend, takes, state, input, operation)
     }
 
-    async fn delete_from(
-        &self,
-        _state: &dyn Session,
-        _filters: Vec<Expr>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        foreign::refuse("DELETE", foreign::LEFT_OVER)
-    }
+    refuse_changes!();
+}
 
-    async fn update(
-        &self,
-        _state: &dyn Session,
-        _assignments: Vec<(String, Expr)>,
-        _filters: Vec<Expr>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        foreign::refuse("UPDATE", foreign::LEFT_OVER)
-    }
-
-    async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        foreign::refuse("TRUNCATE", foreign::LEFT_OVER)
+impl StreamsTable {
+    fn plan_scan<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> Planning<'a> {
+        async move {
+            let frame = self.frame.pinned().await.map_err(to_datafusion)?;
+            let mut streams = select(&frame, state, filters).await?;
+            if let Some(limit) = limit.filter(|_| frame.pushdown) {
+                streams.truncate(limit);
+            }
+            let columns = project(&StreamColumn::ALL, projection);
+            // The catalogue tells most columns; only for the others are the streams themselves asked.
+            let reads = if columns.iter().all(|column| column.is_told()) {
+                Vec::new()
+            } else {
+                let reads = streams.iter().map(|stream| frame.read(stream.id, None));
+                reads.collect()
+            };
+            let fields: Vec<Field> = columns.iter().map(|column| column.field()).collect();
+            let read = StreamsRead {
+                frame,
+                streams,
+                reads,
+                columns,
+                schema: Arc::new(Schema::new(fields)),
+            };
+            Ok(ScanExec::planned(read, limit))
+        }
+        .boxed()
     }
 }
 
@@ -233,7 +223,6 @@ impl CollectionsTable {
     }
 }
 
-#[async_trait]
 impl TableProvider for CollectionsTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -252,33 +241,40 @@ impl TableProvider for CollectionsTable {
         }))
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    scan_by_plan!();
+}
+
+impl CollectionsTable {
+    fn plan_scan<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
-        let mut counts = BTreeMap::<String, i64>::new();
-        for stream in select(&frame, state, filters).await? {
-            *counts.entry(stream.collection.clone()).or_default() += 1;
+    ) -> Planning<'a> {
+        async move {
+            let frame = self.frame.pinned().await.map_err(to_datafusion)?;
+            let mut counts = BTreeMap::<String, i64>::new();
+            for stream in select(&frame, state, filters).await? {
+                *counts.entry(stream.collection.clone()).or_default() += 1;
+            }
+            let names: StringViewArray = counts.keys().map(Some).collect();
+            let arrays: Vec<ArrayRef> = vec![
+                Arc::new(names),
+                Arc::new(Int64Array::from_iter_values(counts.into_values())),
+            ];
+            let mut batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays)?;
+            if let Some(indices) = projection {
+                batch = batch.project(indices)?;
+            }
+            let read = CollectionsRead {
+                pushdown: frame.pushdown,
+                schema: batch.schema(),
+                batch,
+            };
+            Ok(ScanExec::planned(read, limit))
         }
-        let names: StringViewArray = counts.keys().map(Some).collect();
-        let arrays: Vec<ArrayRef> = vec![
-            Arc::new(names),
-            Arc::new(Int64Array::from_iter_values(counts.into_values())),
-        ];
-        let mut batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays)?;
-        if let Some(indices) = projection {
-            batch = batch.project(indices)?;
-        }
-        let read = CollectionsRead {
-            pushdown: frame.pushdown,
-            schema: batch.schema(),
-            batch,
-        };
-        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+        .boxed()
     }
 }
 

@@ -62,6 +62,7 @@ mod plans;
 mod plugin;
 mod points;
 mod postgres;
+mod provider;
 mod resolve;
 mod rows;
 mod rules;
@@ -187,13 +188,13 @@ impl Gateway {
             state.register_udf(function).map_err(from_datafusion)?;
         }
         Ok(Self {
-            shared: Veil::new(Arc::new(Shared {
+            shared: Veil::new(Shared {
                 backend,
                 settings,
                 state: Arc::new(state),
                 plans: Plans::default(),
                 optimizers: Arc::default(),
-            })),
+            }),
         })
     }
 

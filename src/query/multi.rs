@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalSortExpr;
-use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
@@ -20,6 +19,7 @@ use super::errors::to_datafusion;
 use super::filter::time_set;
 use super::pins::Calls;
 use super::points::{Group, ShownSnapshot, time_column, time_type};
+use super::provider::{Planning, scan_by_plan};
 use super::scan::{Ask, Read, ScanExec, ShownRanges, ShownStreams, batch_of, sort_key};
 use super::session::Frame;
 use super::table::{NamedStream, accepted_times, exact_if, is_time_column};
@@ -107,7 +107,6 @@ impl MultiTable {
     }
 }
 
-#[async_trait]
 impl TableProvider for MultiTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -126,32 +125,39 @@ impl TableProvider for MultiTable {
         }))
     }
 
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    scan_by_plan!();
+}
+
+impl MultiTable {
+    fn plan_scan<'a>(
+        &'a self,
+        _state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
-        let streams: Vec<_> = self
-            .streams
-            .iter()
-            .map(|stream| (Arc::clone(&stream.descriptor), stream.read(&frame)))
-            .collect();
-        let columns: Vec<usize> = match projection {
-            Some(indices) => indices.clone(),
-            None => (0..self.schema.fields().len()).collect(),
-        };
-        let read = MultiRead {
-            frame,
-            streams: Arc::new(Group::of(&streams)),
-            ranges: self.ranges(&accepted_times(filters)?),
-            period: self.period,
-            schema: Arc::new(self.schema.project(&columns)?),
-            columns,
-        };
-        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+    ) -> Planning<'a> {
+        async move {
+            let frame = self.frame.pinned().await.map_err(to_datafusion)?;
+            let streams: Vec<_> = self
+                .streams
+                .iter()
+                .map(|stream| (Arc::clone(&stream.descriptor), stream.read(&frame)))
+                .collect();
+            let columns: Vec<usize> = match projection {
+                Some(indices) => indices.clone(),
+                None => (0..self.schema.fields().len()).collect(),
+            };
+            let read = MultiRead {
+                frame,
+                streams: Arc::new(Group::of(&streams)),
+                ranges: self.ranges(&accepted_times(filters)?),
+                period: self.period,
+                schema: Arc::new(self.schema.project(&columns)?),
+                columns,
+            };
+            Ok(ScanExec::planned(read, limit))
+        }
+        .boxed()
     }
 }
 

@@ -107,7 +107,12 @@ pub(super) struct ScanExec {
 }
 
 impl ScanExec {
-    pub(super) fn new(read: Arc<dyn Read>, limit: Option<usize>) -> Self {
+    /// The node of `read`, in a plan.
+    pub(super) fn planned(read: impl Read, limit: Option<usize>) -> Arc<dyn ExecutionPlan> {
+        Arc::new(Self::new(Arc::new(read), limit))
+    }
+
+    fn new(read: Arc<dyn Read>, limit: Option<usize>) -> Self {
         let limit = limit.filter(|_| read.pushdown());
         Self {
             properties: properties(read.as_ref(), &[]),

@@ -11,10 +11,12 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
 
 use super::errors::to_datafusion;
 use super::filter::{time_set, time_set_of_all};
 use super::points::{PointColumn, PointRead, ZONE};
+use super::provider::{Planning, refuse_changes, scan_by_plan};
 use super::scan::ScanExec;
 use super::selection::{is_about_streams, select};
 use super::session::Frame;
@@ -156,26 +158,7 @@ impl TableProvider for StreamTable {
         }))
     }
 
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
-        let stream = (
-            Arc::clone(&self.stream.descriptor),
-            self.stream.read(&frame),
-        );
-        let read = PointRead::new(
-            frame,
-            vec![stream],
-            accepted_times(filters)?.ranges(),
-            project(&PointColumn::OF_STREAM, projection),
-        );
-        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
-    }
+    scan_by_plan!();
 
     async fn insert_into(
         &self,
@@ -193,25 +176,32 @@ impl TableProvider for StreamTable {
         foreign::insert_into(&self.frame.backend, takes, state, input, operation)
     }
 
-    async fn delete_from(
-        &self,
-        _state: &dyn Session,
-        _filters: Vec<Expr>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        foreign::refuse("DELETE", foreign::LEFT_OVER)
-    }
+    refuse_changes!();
+}
 
-    async fn update(
-        &self,
-        _state: &dyn Session,
-        _assignments: Vec<(String, Expr)>,
-        _filters: Vec<Expr>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        foreign::refuse("UPDATE", foreign::LEFT_OVER)
-    }
-
-    async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        foreign::refuse("TRUNCATE", foreign::LEFT_OVER)
+impl StreamTable {
+    fn plan_scan<'a>(
+        &'a self,
+        _state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> Planning<'a> {
+        async move {
+            let frame = self.frame.pinned().await.map_err(to_datafusion)?;
+            let stream = (
+                Arc::clone(&self.stream.descriptor),
+                self.stream.read(&frame),
+            );
+            let read = PointRead::new(
+                frame,
+                vec![stream],
+                accepted_times(filters)?.ranges(),
+                project(&PointColumn::OF_STREAM, projection),
+            );
+            Ok(ScanExec::planned(read, limit))
+        }
+        .boxed()
     }
 }
 
@@ -267,30 +257,7 @@ impl TableProvider for PointsTable {
         }))
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
-        let streams = select(&frame, state, filters)
-            .await?
-            .into_iter()
-            .map(|descriptor| {
-                let read = frame.read(descriptor.id, None);
-                (descriptor, read)
-            })
-            .collect();
-        let read = PointRead::new(
-            frame,
-            streams,
-            accepted_times(filters)?.ranges(),
-            project(&self.columns, projection),
-        );
-        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
-    }
+    scan_by_plan!();
 
     async fn insert_into(
         &self,
@@ -302,24 +269,35 @@ impl TableProvider for PointsTable {
         foreign::insert_into(&self.frame.backend, takes, state, input, operation)
     }
 
-    async fn delete_from(
-        &self,
-        _state: &dyn Session,
-        _filters: Vec<Expr>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        foreign::refuse("DELETE", foreign::LEFT_OVER)
-    }
+    refuse_changes!();
+}
 
-    async fn update(
-        &self,
-        _state: &dyn Session,
-        _assignments: Vec<(String, Expr)>,
-        _filters: Vec<Expr>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        foreign::refuse("UPDATE", foreign::LEFT_OVER)
-    }
-
-    async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        foreign::refuse("TRUNCATE", foreign::LEFT_OVER)
+impl PointsTable {
+    fn plan_scan<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> Planning<'a> {
+        async move {
+            let frame = self.frame.pinned().await.map_err(to_datafusion)?;
+            let streams = select(&frame, state, filters)
+                .await?
+                .into_iter()
+                .map(|descriptor| {
+                    let read = frame.read(descriptor.id, None);
+                    (descriptor, read)
+                })
+                .collect();
+            let read = PointRead::new(
+                frame,
+                streams,
+                accepted_times(filters)?.ranges(),
+                project(&self.columns, projection),
+            );
+            Ok(ScanExec::planned(read, limit))
+        }
+        .boxed()
     }
 }

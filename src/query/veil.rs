@@ -14,27 +14,17 @@ pub(crate) struct Veil<T>(Arc<dyn Veiled<T>>);
 
 trait Veiled<T>: Send + Sync {
     fn value(&self) -> &T;
-    fn shared(self: Arc<Self>) -> Arc<T>;
 }
 
 impl<T: Send + Sync> Veiled<T> for T {
     fn value(&self) -> &T {
         self
     }
-
-    fn shared(self: Arc<Self>) -> Arc<T> {
-        self
-    }
 }
 
 impl<T: Send + Sync + 'static> Veil<T> {
-    pub(crate) fn new(value: Arc<T>) -> Self {
-        Self(value)
-    }
-
-    /// The value, without the veil.
-    pub(crate) fn shared(&self) -> Arc<T> {
-        Arc::clone(&self.0).shared()
+    pub(crate) fn new(value: T) -> Self {
+        Self(Arc::new(value))
     }
 }
 

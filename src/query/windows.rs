@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
 
 use super::errors::to_datafusion;
 use super::filter::time_set;
+use super::provider::{Planning, scan_by_plan};
 use super::scan::ScanExec;
 use super::session::Frame;
 use super::stat_column::StatColumn;
@@ -64,7 +64,6 @@ impl WindowsTable {
     }
 }
 
-#[async_trait]
 impl TableProvider for WindowsTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -83,33 +82,40 @@ impl TableProvider for WindowsTable {
         }))
     }
 
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    scan_by_plan!();
+}
+
+impl WindowsTable {
+    fn plan_scan<'a>(
+        &'a self,
+        _state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let frame = self.frame.pinned().await.map_err(to_datafusion)?;
-        let cuts = Cuts::Every {
-            origin: self.origin,
-            width: self.width,
-        };
-        let stream = (
-            Arc::clone(&self.stream.descriptor),
-            self.stream.read(&frame),
-        );
-        let schema = match projection {
-            Some(indices) => Arc::new(self.schema.project(indices)?),
-            None => Arc::clone(&self.schema),
-        };
-        let read = StatRead {
-            ranges: accepted_times(filters)?.windows(&cuts).ranges(),
-            cuts,
-            columns: project(&StatColumn::OF_WINDOWS, projection),
-            schema,
-            ..StatRead::of(frame, &[stream])
-        };
-        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+    ) -> Planning<'a> {
+        async move {
+            let frame = self.frame.pinned().await.map_err(to_datafusion)?;
+            let cuts = Cuts::Every {
+                origin: self.origin,
+                width: self.width,
+            };
+            let stream = (
+                Arc::clone(&self.stream.descriptor),
+                self.stream.read(&frame),
+            );
+            let schema = match projection {
+                Some(indices) => Arc::new(self.schema.project(indices)?),
+                None => Arc::clone(&self.schema),
+            };
+            let read = StatRead {
+                ranges: accepted_times(filters)?.windows(&cuts).ranges(),
+                cuts,
+                columns: project(&StatColumn::OF_WINDOWS, projection),
+                schema,
+                ..StatRead::of(frame, &[stream])
+            };
+            Ok(ScanExec::planned(read, limit))
+        }
+        .boxed()
     }
 }

@@ -18,7 +18,6 @@ use datafusion::catalog::{
 use datafusion::common::stats::Precision;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -30,6 +29,7 @@ mod tables;
 
 use super::errors::to_datafusion;
 use super::listing::{self, ListedTable, Section};
+use super::provider::{Planning, scan_by_plan};
 use super::resolve::CATALOG;
 use super::scan::{Ask, Read, ScanExec};
 use super::session::Frame;
@@ -228,7 +228,6 @@ impl ViewTable {
     }
 }
 
-#[async_trait]
 impl TableProvider for ViewTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -259,25 +258,32 @@ impl TableProvider for ViewTable {
             .collect())
     }
 
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    scan_by_plan!();
+}
+
+impl ViewTable {
+    fn plan_scan<'a>(
+        &'a self,
+        _state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let projection = match projection {
-            Some(projection) => projection.clone(),
-            None => (0..self.schema.fields().len()).collect(),
-        };
-        let read = ViewRead {
-            view: self.view,
-            rows: self.rows(filters).await.map_err(to_datafusion)?,
-            schema: Arc::new(self.schema.project(&projection)?),
-            projection: projection.into(),
-            pushdown: self.frame.pushdown,
-        };
-        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+    ) -> Planning<'a> {
+        async move {
+            let projection = match projection {
+                Some(projection) => projection.clone(),
+                None => (0..self.schema.fields().len()).collect(),
+            };
+            let read = ViewRead {
+                view: self.view,
+                rows: self.rows(filters).await.map_err(to_datafusion)?,
+                schema: Arc::new(self.schema.project(&projection)?),
+                projection: projection.into(),
+                pushdown: self.frame.pushdown,
+            };
+            Ok(ScanExec::planned(read, limit))
+        }
+        .boxed()
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::error::Result;
@@ -13,7 +12,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, Like, Operator, TableProviderFilterPushDown, TableType,
 };
-use datafusion::physical_plan::ExecutionPlan;
+use futures::FutureExt;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
@@ -27,6 +26,7 @@ use crate::backend::Backend;
 use crate::error::ErrorKind;
 use crate::model::stream::check_collection;
 use crate::model::{CollectionMatch, StreamDescriptor, StreamFilter, StreamId, TagKey};
+use crate::query::provider::{Planning, scan_by_plan};
 
 /// The columns, in BTrDB's order.
 const COLUMNS: [StreamColumn; 8] = [
@@ -94,7 +94,6 @@ impl StreamsTable {
     }
 }
 
-#[async_trait]
 impl TableProvider for StreamsTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -112,22 +111,29 @@ impl TableProvider for StreamsTable {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    scan_by_plan!();
+}
+
+impl StreamsTable {
+    fn plan_scan<'a>(
+        &'a self,
+        _state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let streams = self.find(Wanted::of(filters)).await?;
-        let columns = project(&COLUMNS, projection);
-        let fields: Vec<Field> = columns.iter().map(|&column| field(column)).collect();
-        let read = StreamsRead {
-            streams: streams.into(),
-            columns,
-            schema: Arc::new(Schema::new(fields)),
-        };
-        Ok(Arc::new(ScanExec::new(Arc::new(read), limit)))
+    ) -> Planning<'a> {
+        async move {
+            let streams = self.find(Wanted::of(filters)).await?;
+            let columns = project(&COLUMNS, projection);
+            let fields: Vec<Field> = columns.iter().map(|&column| field(column)).collect();
+            let read = StreamsRead {
+                streams: streams.into(),
+                columns,
+                schema: Arc::new(Schema::new(fields)),
+            };
+            Ok(ScanExec::planned(read, limit))
+        }
+        .boxed()
     }
 }
 

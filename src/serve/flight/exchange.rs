@@ -12,7 +12,6 @@
 //! while the answers are polled, so a client that leaves, or closes its side, frees the subscription at once; one that pauses
 //! falls behind, and is told so with BTrDB's code 426.
 
-
 use arrow::array::RecordBatch;
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::sql::Command;

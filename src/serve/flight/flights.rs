@@ -24,7 +24,7 @@ use super::statement::{flight_info, statement_ticket, stream_sql};
 use super::ticket::Ticket;
 use crate::error::{Code, Error, Result};
 use crate::model::{CollectionMatch, StreamDescriptor, StreamFilter, TagKey};
-use crate::query::SessionOptions;
+use crate::query::{SessionOptions, Veil};
 
 /// The columns of a stream.
 pub(super) fn stream_schema() -> SchemaRef {
@@ -44,13 +44,13 @@ impl Shared {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for criteria of another form.
     pub(super) fn flights<'a>(
-        self: Arc<Self>,
+        shared: &'a Veil<Self>,
         criteria: &'a Criteria,
         call: &'a CallOptions,
     ) -> BoxFuture<'a, Result<BoxStream<'static, Result<FlightInfo>>>> {
         async move {
             let filter = filter_of(&criteria.expression)?;
-            let session = self.session(&[], call).await?;
+            let session = shared.session(&[], call).await?;
             // Whether a name is shared does not depend on the other criteria, so they are left to us.
             let named = StreamFilter {
                 collection: filter.collection.clone(),
@@ -62,13 +62,13 @@ impl Shared {
                     .collect(),
                 annotations: Vec::new(),
             };
-            let streams: Arc<[_]> = self.gateway.backend().find(named).await?.into();
-            let schema = stream_schema();
+            let streams: Arc<[_]> = shared.gateway.backend().find(named).await?.into();
+            let (shared, schema) = (shared.clone(), stream_schema());
             let flights = (0..streams.len()).filter_map(move |place| {
                 let stream = &streams[place];
                 filter.matches(stream).then(|| {
                     let path = path_of(&streams, place);
-                    self.flight(stream, path, &schema, &session)
+                    shared.flight(stream, path, &schema, &session)
                 })
             });
             Ok(stream::iter(flights).boxed())

@@ -87,7 +87,7 @@ pub fn service(
     settings: ServeSettings,
 ) -> Result<FlightServiceServer<FlightServer>> {
     let message_bytes_max = settings.message_bytes_max;
-    let shared = Arc::new(Shared {
+    let shared = Shared {
         gateway,
         seal: Seal::new(settings.ticket_key, Arc::clone(&settings.clock))?,
         transactions: Transactions::new(
@@ -102,7 +102,7 @@ pub fn service(
         crew: Crew::new()?,
         gate: Gate::new(&settings.api_keys),
         settings,
-    });
+    };
     Ok(FlightServiceServer::new(FlightServer::new(shared))
         .max_decoding_message_size(message_bytes_max)
         .max_encoding_message_size(usize::MAX))

@@ -6,7 +6,6 @@
 //! is given up after that.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_descriptor::DescriptorType;
@@ -27,6 +26,7 @@ use super::descriptor::Target;
 use super::seal::{Purpose, Seal};
 use super::status::status;
 use crate::error::{Error, ErrorKind, Result};
+use crate::query::Veil;
 
 /// How long a poll waits for news.
 const WAIT: Duration = Duration::from_millis(250);
@@ -90,32 +90,32 @@ impl Shared {
     /// # Errors
     /// Those of the statement, as statuses.
     pub(super) fn poll<'a>(
-        self: Arc<Self>,
+        shared: &'a Veil<Self>,
         descriptor: FlightDescriptor,
         call: &'a CallOptions,
     ) -> BoxFuture<'a, std::result::Result<PollInfo, Status>> {
         async move {
             let failed = |error: Error| status(&error);
             if descriptor.r#type() == DescriptorType::Cmd && Seal::is_sealed(&descriptor.cmd) {
-                let id = self.seal.open(Purpose::Poll, &descriptor.cmd);
+                let id = shared.seal.open(Purpose::Poll, &descriptor.cmd);
                 let id = id.and_then(|payload| {
                     Uuid::from_slice(&payload)
                         .map_err(|_| Error::internal("a poll was sealed without its name"))
                 });
-                return self.news(id.map_err(failed)?).await;
+                return shared.news(id.map_err(failed)?).await;
             }
             if !runs(&descriptor).map_err(failed)? {
-                let info = self.describe(descriptor, call).await.map_err(failed)?;
+                let info = shared.describe(descriptor, call).await.map_err(failed)?;
                 return Ok(done(info));
             }
-            let id = self.queries.name();
-            let polled = self.begin(id, descriptor, call).map_err(failed)?;
-            self.polls.keep(id, polled).map_err(failed)?;
-            let news = self.news(id).await;
+            let id = shared.queries.name();
+            let polled = Self::begin(shared, id, descriptor, call).map_err(failed)?;
+            shared.polls.keep(id, polled).map_err(failed)?;
+            let news = shared.news(id).await;
             let is_underway = matches!(&news, Ok(poll) if poll.flight_descriptor.is_some());
             if !is_underway {
                 // Nobody was told how to ask again.
-                self.polls.forget(id);
+                shared.polls.forget(id);
             }
             news
         }
@@ -124,16 +124,16 @@ impl Shared {
 
     /// Begins the statement in a task of its own, which the poll outlives.
     fn begin(
-        self: &Arc<Self>,
+        shared: &Veil<Self>,
         id: Uuid,
         descriptor: FlightDescriptor,
         call: &CallOptions,
     ) -> Result<Polled> {
         // The deadline of the poll is not the statement's.
         let call = call.apart();
-        let running = self.queries.begin_named(Some(id), &call.stop)?;
+        let running = shared.queries.begin_named(Some(id), &call.stop)?;
         let (sender, outcome) = watch::channel(None);
-        let shared = Arc::clone(self);
+        let shared = shared.clone();
         let asked_for = descriptor.clone();
         let mut task = JoinSet::new();
         task.spawn(async move {

@@ -39,7 +39,7 @@ pub struct FlightServer {
 }
 
 impl FlightServer {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Shared) -> Self {
         Self {
             shared: Veil::new(shared),
         }
@@ -134,11 +134,7 @@ impl FlightService for FlightServer {
     async fn list_flights(&self, request: Request<Criteria>) -> Answer<Self::ListFlightsStream> {
         let call = self.call(&request, Offer::No)?;
         answer(&call, async {
-            let flights = self
-                .shared
-                .shared()
-                .flights(request.get_ref(), &call)
-                .await?;
+            let flights = Shared::flights(&self.shared, request.get_ref(), &call).await?;
             let flights = flights.map(|flight| flight.map_err(|error| status(&error)));
             Ok(flights.boxed())
         })
@@ -152,7 +148,7 @@ impl FlightService for FlightServer {
 
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<PollInfo> {
         let call = self.call(&request, Offer::Yes)?;
-        let poll = self.shared.shared().poll(request.into_inner(), &call);
+        let poll = Shared::poll(&self.shared, request.into_inner(), &call);
         let outcome = call.until_stopped(poll).await;
         call.reply.with(outcome.map(Response::new))
     }
@@ -178,7 +174,7 @@ impl FlightService for FlightServer {
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
         let call = self.call(&request, Offer::No)?;
         answer(&call, async {
-            let put = Put::open(self.shared.shared(), request.into_inner(), call.clone());
+            let put = Put::open(self.shared.clone(), request.into_inner(), call.clone());
             Ok(Stoppable::new(Arc::clone(&call.stop), put.await?.answers()).boxed())
         })
         .await

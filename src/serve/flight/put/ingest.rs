@@ -14,8 +14,6 @@
 //! Replacing is two steps, each a version of the stream: once the first rows were checked everything is deleted, then rows are
 //! inserted, commit by commit. If that fails half-way the error says so, and names the version that still has the old points.
 
-use std::sync::Arc;
-
 use arrow_flight::sql::{
     CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption,
 };
@@ -27,6 +25,7 @@ use super::targets::Targets;
 use super::{Put, Reply};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::model::MergePolicy;
+use crate::query::Veil;
 use crate::serve::flight::Shared;
 use crate::serve::flight::call::CallOptions;
 use crate::serve::flight::descriptor::{
@@ -38,7 +37,7 @@ use crate::serve::flight::metadata::{CATALOG, PUBLIC};
 /// [`ErrorKind::NotFound`] for a table that must exist, [`ErrorKind::Conflict`] for one that must not, and
 /// [`ErrorKind::Unsupported`] for what no table here can do.
 pub(super) async fn open(
-    shared: Arc<Shared>,
+    shared: Veil<Shared>,
     ingest: CommandStatementIngest,
     rows: Received,
     call: &CallOptions,

@@ -15,7 +15,6 @@
 //! dropped, and the error says how far it got.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
@@ -39,6 +38,7 @@ use super::ticket::Prepared;
 use crate::backend::Backend;
 use crate::error::{Code, Error, Result};
 use crate::model::{StreamId, Version};
+use crate::query::Veil;
 
 mod cells;
 mod columns;
@@ -83,7 +83,7 @@ impl Put {
     /// # Errors
     /// [`ErrorKind::Invalid`] for a put that cannot be understood, [`ErrorKind::NotFound`] for a stream that there is not.
     pub(super) fn open(
-        shared: Arc<Shared>,
+        shared: Veil<Shared>,
         mut messages: Streaming<FlightData>,
         call: CallOptions,
     ) -> BoxFuture<'static, Result<Self>> {
@@ -112,7 +112,7 @@ impl Put {
     }
 
     async fn dispatch(
-        shared: Arc<Shared>,
+        shared: Veil<Shared>,
         descriptor: FlightDescriptor,
         batches: FlightRecordBatchStream,
         call: CallOptions,
@@ -159,7 +159,7 @@ impl Put {
 
     /// Rows for a path.
     async fn at(
-        shared: Arc<Shared>,
+        shared: Veil<Shared>,
         place: Place,
         rows: Received,
         call: &CallOptions,

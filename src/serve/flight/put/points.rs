@@ -1,7 +1,6 @@
 //! Points on their way into the store, commit by commit.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -17,6 +16,7 @@ use super::targets::Targets;
 use super::{Reply, Shared, Work, count, failed, versions};
 use crate::error::{Error, Result};
 use crate::model::{InsertOptions, MergePolicy, StreamId, TimeRange, Version};
+use crate::query::Veil;
 
 /// Streams whose versions go into one answer: about a mebibyte of JSON, well under what the smallest clients take.
 const ANSWER_STREAMS: usize = 16 * 1024;
@@ -36,7 +36,7 @@ enum Replacing {
 
 /// A put of points.
 pub(in super::super) struct PointsPut {
-    shared: Arc<Shared>,
+    shared: Veil<Shared>,
     rows: Received,
     targets: Targets,
     reply: Reply,
@@ -65,7 +65,7 @@ pub(in super::super) struct PointsPut {
 
 impl PointsPut {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Veil<Shared>,
         rows: Received,
         targets: Targets,
         merge: Option<MergePolicy>,

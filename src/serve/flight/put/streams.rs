@@ -1,7 +1,6 @@
 //! Streams on their way into being: the rows of a put into `streams`.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use arrow_flight::PutResult;
 use futures::{StreamExt, stream};
@@ -12,6 +11,7 @@ use super::received::Received;
 use super::{Reply, Work, count, failed, versions};
 use crate::error::{Error, Result};
 use crate::model::{StreamDescriptor, StreamId, Version};
+use crate::query::Veil;
 use crate::serve::flight::Shared;
 
 /// Streams created at a time: enough for their commits to be grouped.
@@ -22,7 +22,7 @@ const CREATE_CONCURRENCY: usize = 256;
 /// They are created some hundreds at a time, in the order of the rows. Of the rows beside one that fails some may be created
 /// too: the answers say which, the count says how many.
 pub(in super::super) struct StreamsPut {
-    shared: Arc<Shared>,
+    shared: Veil<Shared>,
     rows: Received,
     reply: Reply,
     is_checked: bool,
@@ -39,7 +39,7 @@ pub(in super::super) struct StreamsPut {
 }
 
 impl StreamsPut {
-    pub(super) fn new(shared: Arc<Shared>, rows: Received, reply: Reply) -> Self {
+    pub(super) fn new(shared: Veil<Shared>, rows: Received, reply: Reply) -> Self {
         Self {
             shared,
             rows,
