@@ -6,7 +6,8 @@
 The floor is a server of stock parts that sends one batch again and again (`benches/flight.rs floor`, found among the built benches unless
 --floor names it). Ours scans a stream out of its cache, over loopback TCP and over a Unix socket. They take turns; medians are compared.
 
-Then a query of 1,000 time buckets over the same stream, end to end: two calls, planning included, by pyarrow and by a cursor of ADBC.
+Then a query of 1,000 time buckets over the same stream, end to end and planning included: by pyarrow in two calls (GetFlightInfo, DoGet) and
+in one (a ticket of SQL text), over TCP and the socket, and by a cursor of ADBC. `SELECT 1` beside them is what the calls themselves take.
 """
 
 import argparse
@@ -105,7 +106,7 @@ def scans(floor, tcp, unix, points, rounds):
         print(f"{what:<40} {rate:>10.1f} M points/s {rate / base:>8.2f} of the floor")
 
 
-def buckets(tcp, points, repeats):
+def buckets(tcp, unix, points, repeats):
     width_ms = -(-points * STEP // BUCKETS // 1_000_000)
     origin = START // 1_000_000_000
     sql = (
@@ -113,13 +114,21 @@ def buckets(tcp, points, repeats):
         " count(*) AS n, min(value) AS low, avg(value) AS mean, max(value) AS high FROM bench.voltage GROUP BY bucket ORDER BY bucket"
     )
 
-    with fl.connect(f"grpc://{tcp}") as client:
+    ways = [("TCP", fl.connect(f"grpc://{tcp}")), ("Unix socket", fl.connect(f"grpc+unix://{unix}", generic_options=LOCAL))]
+    for way, client in ways:
 
-        def by_pyarrow():
-            info = client.get_flight_info(fl.FlightDescriptor.for_command(sql))
+        def two_calls(text):
+            info = client.get_flight_info(fl.FlightDescriptor.for_command(text))
             return client.do_get(info.endpoints[0].ticket).read_all()
 
-        report("1,000 buckets, pyarrow", by_pyarrow, repeats)
+        def one_call(text):
+            return client.do_get(fl.Ticket(text)).read_all()
+
+        report(f"SELECT 1, two calls, {way}", lambda: two_calls("SELECT 1"), repeats, rows=(1, 1))
+        report(f"1,000 buckets, two calls, {way}", lambda: two_calls(sql), repeats)
+        report(f"SELECT 1, one call, {way}", lambda: one_call("SELECT 1"), repeats, rows=(1, 1))
+        report(f"1,000 buckets, one call, {way}", lambda: one_call(sql), repeats)
+        client.close()
     with adbc_driver_flightsql.dbapi.connect(f"grpc://{tcp}", autocommit=True) as connection:
         with connection.cursor() as cursor:
 
@@ -130,13 +139,13 @@ def buckets(tcp, points, repeats):
             report("1,000 buckets, ADBC cursor", by_adbc, repeats)
 
 
-def report(what, ask, repeats):
+def report(what, ask, repeats, rows=(BUCKETS - 2, BUCKETS + 1)):
     took = []
     for _ in range(repeats):
         started = time.perf_counter()
         table = ask()
         took.append((time.perf_counter() - started) * 1e3)
-    assert BUCKETS - 2 <= table.num_rows <= BUCKETS + 1, table.num_rows
+    assert rows[0] <= table.num_rows <= rows[1], table.num_rows
     took.sort()
     print(f"{what:<40} {statistics.median(took):>10.2f} ms median {took[0]:>8.2f} ms least {took[-len(took) // 20]:>8.2f} ms at 95 %")
 
@@ -162,7 +171,7 @@ def main():
             with fl.connect(f"grpc://{tcp}") as client:
                 fill(client, points)
             scans(floor_address, tcp, unix, points, arguments.rounds)
-            buckets(tcp, points, arguments.repeats)
+            buckets(tcp, unix, points, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -199,7 +199,7 @@ impl History {
 
     /// Makes `change`, which was worked out on this very state, the next version.
     pub(crate) fn apply(&mut self, change: Change, commit: u64) -> Version {
-        debug_assert!(self.accepts(&change));
+        assert!(self.accepts(&change));
         match change {
             Change::Run(points) => {
                 let (first, last) = (points.times()[0], points.times()[points.len() - 1]);
@@ -235,7 +235,7 @@ impl History {
 
     /// Moves live runs into the tree that `fold` brings, worked out on this very tree and a prefix of these runs.
     pub(crate) fn apply_fold(&mut self, fold: Fold) {
-        debug_assert!(self.accepts_fold(&fold));
+        assert!(self.accepts_fold(&fold));
         let count = (fold.upto.0 - self.marks.last().0) as usize;
         let rest = self.live.split_off(count);
         self.close_live(fold.runs);

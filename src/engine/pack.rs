@@ -50,7 +50,7 @@ fn put_pages(inner: &Inner, stream: u32, out: &mut SegmentWriter) -> Paged {
             // The leaves of a page are neighbours, so one that stays where it is ends a page.
             Some(Link::Leaf(leaf)) => {
                 pages.flush(out);
-                debug_assert!(leaf.rows.end <= leaf.page().first_row + leaf.page().rows);
+                assert!(leaf.rows.end <= leaf.page().first_row + leaf.page().rows);
                 pages.keep(leaf.page().address, leaf.rows.len() as u32);
                 pages.leaves.push(number);
             }
@@ -58,7 +58,7 @@ fn put_pages(inner: &Inner, stream: u32, out: &mut SegmentWriter) -> Paged {
         }
     }
     pages.flush(out);
-    debug_assert!(
+    assert!(
         pages
             .placed
             .iter()

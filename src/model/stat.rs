@@ -91,47 +91,49 @@ impl Stat {
         self.add_sum(other.sum, other.sum_error);
     }
 
-    /// Of all values that `parts` stand for: as merging them one by one would have it, but for rounding, and several times
-    /// as fast, because no step waits for the one before.
+    /// Of all values that `parts` stand for, each by its `stat`: as merging them one by one would have it, but for rounding, and
+    /// several times as fast, because no step waits for the one before.
     #[must_use]
-    pub fn fold<'a>(parts: impl Iterator<Item = &'a Self> + Clone) -> Self {
+    #[inline]
+    pub fn fold<T>(parts: &[T], stat: impl Fn(&T) -> &Self) -> Self {
         const WIDTH: usize = 4;
-        let mut count = 0;
-        let (mut sums, mut errors) = ([0.0_f64; WIDTH], [0.0_f64; WIDTH]);
-        let (mut min, mut max) = (i64::MAX, i64::MIN);
-        for (place, part) in parts.clone().enumerate() {
-            let lane = place % WIDTH;
-            let total = sums[lane] + part.sum;
-            let shadow = total - sums[lane];
-            errors[lane] +=
-                part.sum_error + ((sums[lane] - (total - shadow)) + (part.sum - shadow));
-            sums[lane] = total;
-            count += part.count;
-            min = min.min(order_key(part.min));
-            max = max.max(order_key(part.max));
+        let (chunks, rest) = parts.as_chunks::<WIDTH>();
+        let mut lanes = [Lane::NOTHING; WIDTH];
+        for chunk in chunks {
+            for place in 0..WIDTH {
+                lanes[place].add(stat(&chunk[place]));
+            }
         }
-        let mut folded = Self {
-            count,
-            min: from_order_key(min),
-            max: from_order_key(max),
-            sum: sums[0],
-            sum_error: errors[0],
-            ..Self::EMPTY
-        };
-        for lane in 1..WIDTH {
-            folded.add_sum(sums[lane], errors[lane]);
+        for (lane, part) in lanes.iter_mut().zip(rest) {
+            lane.add(stat(part));
         }
-        folded.mean = folded.total() / count as f64;
-        if count == 0 || !folded.mean.is_finite() {
-            return parts.fold(Self::EMPTY, |mut merged, part| {
-                merged.merge(part);
+        let mut folded = lanes[0].stat();
+        for lane in &lanes[1..] {
+            let lane = lane.stat();
+            folded.count += lane.count;
+            folded.min = total_min(folded.min, lane.min);
+            folded.max = total_max(folded.max, lane.max);
+            folded.add_sum(lane.sum, lane.sum_error);
+        }
+        folded.mean = folded.total() / folded.count as f64;
+        if folded.count == 0 || !folded.mean.is_finite() {
+            return parts.iter().fold(Self::EMPTY, |mut merged, part| {
+                merged.merge(stat(part));
                 merged
             });
         }
         let mut m2 = [0.0; WIDTH];
-        for (place, part) in parts.enumerate() {
+        let spread = |part: &Self| {
             let distance = part.mean - folded.mean;
-            m2[place % WIDTH] += part.m2 + part.count as f64 * (distance * distance);
+            part.m2 + part.count as f64 * (distance * distance)
+        };
+        for chunk in chunks {
+            for place in 0..WIDTH {
+                m2[place] += spread(stat(&chunk[place]));
+            }
+        }
+        for (lane, part) in m2.iter_mut().zip(rest) {
+            *lane += spread(stat(part));
         }
         folded.m2 = (m2[0] + m2[2]) + (m2[1] + m2[3]);
         folded
@@ -178,20 +180,62 @@ impl Stat {
     }
 }
 
+/// One of several sums that run beside each other.
+#[derive(Clone, Copy)]
+struct Lane {
+    count: u64,
+    min: i64,
+    max: i64,
+    sum: f64,
+    sum_error: f64,
+}
+
+impl Lane {
+    const NOTHING: Self = Self {
+        count: 0,
+        min: i64::MAX,
+        max: i64::MIN,
+        sum: 0.0,
+        sum_error: 0.0,
+    };
+
+    #[inline]
+    fn add(&mut self, part: &Stat) {
+        let total = self.sum + part.sum;
+        let shadow = total - self.sum;
+        self.sum_error += part.sum_error + ((self.sum - (total - shadow)) + (part.sum - shadow));
+        self.sum = total;
+        self.count += part.count;
+        self.min = self.min.min(order_key(part.min));
+        self.max = self.max.max(order_key(part.max));
+    }
+
+    /// Without mean and second moment. What saw nothing has the ends of the order, and so does not count in an extreme.
+    fn stat(&self) -> Stat {
+        Stat {
+            count: self.count,
+            min: from_order_key(self.min),
+            max: from_order_key(self.max),
+            sum: self.sum,
+            sum_error: self.sum_error,
+            ..Stat::EMPTY
+        }
+    }
+}
+
 impl Default for Stat {
     fn default() -> Self {
         Self::EMPTY
     }
 }
 
+#[inline]
 fn lane_sum(values: &[f64], term: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        // As arrays and not one by one, so that the compiler sees vectors.
-        let terms = chunk.map(&term);
         for lane in 0..LANES {
-            lanes[lane] += terms[lane];
+            lanes[lane] += term(chunk[lane]);
         }
     }
     let folded = ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6]))
@@ -200,6 +244,7 @@ fn lane_sum(values: &[f64], term: impl Fn(f64) -> f64) -> f64 {
 }
 
 /// Total order of IEEE 754 as an order of integers.
+#[inline]
 fn order_key(value: f64) -> i64 {
     let bits = value.to_bits() as i64;
     bits ^ (((bits >> 63) as u64) >> 1) as i64
@@ -209,6 +254,7 @@ fn from_order_key(key: i64) -> f64 {
     f64::from_bits((key ^ (((key >> 63) as u64) >> 1) as i64) as u64)
 }
 
+#[inline]
 fn extremes(values: &[f64]) -> (f64, f64) {
     // Few values are not worth the folding of lanes.
     if values.len() < 2 * LANES {
@@ -285,7 +331,7 @@ mod tests {
             .chain([Stat::EMPTY])
             .collect();
         for len in 0..parts.len() {
-            let folded = Stat::fold(parts[..len].iter());
+            let folded = Stat::fold(&parts[..len], |part| part);
             let mut merged = Stat::EMPTY;
             parts[..len].iter().for_each(|part| merged.merge(part));
             assert_eq!(
@@ -297,7 +343,7 @@ mod tests {
             assert_eq!(folded.total(), merged.total());
         }
         let huge = [Stat::of(&[f64::MAX]), Stat::of(&[f64::MAX, f64::MIN])];
-        assert!(Stat::fold(huge.iter()).mean.is_finite());
+        assert!(Stat::fold(&huge, |part| part).mean.is_finite());
     }
 
     #[test]

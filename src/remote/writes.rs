@@ -55,7 +55,7 @@ pub(super) async fn insert(
         .flat_map(stream::iter)
         .collect()
         .await;
-    debug_assert_eq!(answers.len(), count);
+    assert_eq!(answers.len(), count);
     answers.sort_unstable_by_key(|(place, _)| *place);
     answers.into_iter().map(|(_, answer)| answer).collect()
 }

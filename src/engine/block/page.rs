@@ -6,7 +6,7 @@ use crate::engine::codec::{Damage, decode_floats, decode_ints, encode_floats, en
 
 /// Appends a page.
 pub(crate) fn encode_page(times: &[i64], values: &[f64], out: &mut Vec<u8>) {
-    debug_assert_eq!(times.len(), values.len());
+    assert_eq!(times.len(), values.len());
     seal(Kind::Page, out, |out| {
         put_varint(out, times.len() as u64);
         encode_ints(times, out);

@@ -48,7 +48,7 @@ pub(super) fn put(values: &[i64], base: &mut i64, out: &mut Vec<u8>) {
         out.push(frame.width as u8 | PATCHED);
         out.push(frame.patches as u8);
         let mask = bits::mask(frame.width);
-        debug_assert_eq!(
+        assert_eq!(
             offsets.iter().filter(|offset| **offset > mask).count(),
             frame.patches
         );

@@ -108,7 +108,7 @@ impl Live {
 
     /// The commit of each, and where a tree that has grown over these runs is cut for it.
     pub(crate) fn cuts(&self) -> impl Iterator<Item = (u64, i64)> {
-        debug_assert!(!self.is_late());
+        assert!(!self.is_late());
         let ends = self.runs.ends.iter();
         let cuts = ends.map(|&end| self.runs.times[end as usize - 1] + 1);
         self.commits.iter().copied().zip(cuts)

@@ -103,7 +103,7 @@ impl Inner {
             self.slots.insert(rank, slot);
             self.mask |= 1 << number;
         }
-        debug_assert_eq!(self.mask.count_ones() as usize, self.slots.len());
+        assert_eq!(self.mask.count_ones() as usize, self.slots.len());
     }
 
     /// Every occupied slot, ascending, with its number.
@@ -144,7 +144,7 @@ impl Inner {
 
     /// Of all points beneath.
     pub(crate) fn stat(&self) -> Stat {
-        Stat::fold(self.slots.iter().map(|slot| &slot.stat))
+        Stat::fold(&self.slots, |slot| &slot.stat)
     }
 
     fn rank(&self, number: usize) -> usize {
@@ -162,8 +162,8 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     pub(crate) fn new(times: Vec<i64>, values: Vec<f64>) -> Self {
-        debug_assert_eq!(times.len(), values.len());
-        debug_assert!(times.is_sorted());
+        assert_eq!(times.len(), values.len());
+        assert!(times.is_sorted());
         Self {
             times: times.into(),
             values: values.into(),
@@ -210,7 +210,7 @@ impl Piece {
 
     /// These rows of it, counted from its own first.
     pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
-        debug_assert!(rows.end <= self.len());
+        assert!(rows.end <= self.len());
         let base = self.rows.start;
         Self {
             chunk: Arc::clone(&self.chunk),

@@ -62,7 +62,7 @@ impl Span {
 
     /// The part of the span that a slot covers.
     pub(crate) fn child(self, slot: usize) -> Self {
-        debug_assert!(slot < 64 && !self.is_bottom(), "slot {slot} of {self:?}");
+        assert!(slot < 64 && !self.is_bottom(), "slot {slot} of {self:?}");
         Self {
             start: self.start + ((slot as i64) << self.slot_exponent()),
             level: self.level + 1,

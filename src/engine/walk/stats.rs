@@ -183,8 +183,7 @@ impl StatWalk {
                 match window.filter(|_| whole > 0) {
                     Some(window) => {
                         let behind = (number + whole).min(last + 1);
-                        let linked = inner.run_from(number, behind).iter();
-                        let stat = Stat::fold(linked.map(|slot| &slot.stat));
+                        let stat = Stat::fold(inner.run_from(number, behind), |slot| &slot.stat);
                         if stat.count > 0 {
                             self.take(Item::Folded(window.start, stat), head);
                         }

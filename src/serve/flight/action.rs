@@ -232,7 +232,7 @@ fn pack(message: &impl ProstMessageExt) -> Bytes {
 fn unpack<M: ProstMessageExt>(action: &Action) -> Result<M> {
     let mismatch = || {
         Error::invalid(format!(
-            "the body of action {} is not a {}",
+            "the body of action {} holds no {}",
             action.r#type,
             M::type_url().rsplit('.').next().unwrap_or_default()
         ))
