@@ -7,10 +7,12 @@ The floor is a server of stock parts that sends one batch again and again (`benc
 --floor names it). Ours scans a stream out of its cache, over loopback TCP and over a Unix socket. They take turns; medians are compared.
 
 Then a query of 1,000 time buckets over the same stream, end to end and planning included: by pyarrow in two calls (GetFlightInfo, DoGet) and
-in one (a ticket of SQL text), over TCP and the socket, and by a cursor of ADBC. `SELECT 1` beside them is what the calls themselves take.
+in one (a ticket of SQL text), over TCP and the socket, and by a cursor of ADBC. Repeated buckets are the same statement again; new ones have
+another text and another grid each time. `SELECT 1` beside them is what the calls themselves take.
 """
 
 import argparse
+import itertools
 import re
 import statistics
 import subprocess
@@ -108,12 +110,16 @@ def scans(floor, tcp, unix, points, rounds):
 
 def buckets(tcp, unix, points, repeats):
     width_ms = -(-points * STEP // BUCKETS // 1_000_000)
-    origin = START // 1_000_000_000
-    sql = (
-        f"SELECT date_bin(INTERVAL '{width_ms} milliseconds', time, to_timestamp_nanos({origin * 1_000_000_000})) AS bucket,"
-        " count(*) AS n, min(value) AS low, avg(value) AS mean, max(value) AS high FROM bench.voltage GROUP BY bucket ORDER BY bucket"
-    )
 
+    def buckets_from(origin):
+        return (
+            f"SELECT date_bin(INTERVAL '{width_ms} milliseconds', time, to_timestamp_nanos({origin})) AS bucket, count(*) AS n,"
+            " min(value) AS low, avg(value) AS mean, max(value) AS high FROM bench.voltage GROUP BY bucket ORDER BY bucket"
+        )
+
+    sql = buckets_from(START)
+    # Another text and another grid each time: nothing of an earlier answer helps.
+    grids = itertools.count(START + 1_000_000, 1_000_000)
     ways = [("TCP", fl.connect(f"grpc://{tcp}")), ("Unix socket", fl.connect(f"grpc+unix://{unix}", generic_options=LOCAL))]
     for way, client in ways:
 
@@ -126,6 +132,7 @@ def buckets(tcp, unix, points, repeats):
 
         report(f"SELECT 1, two calls, {way}", lambda: two_calls("SELECT 1"), repeats, rows=(1, 1))
         report(f"1,000 buckets, two calls, {way}", lambda: two_calls(sql), repeats)
+        report(f"1,000 new buckets, two calls, {way}", lambda: two_calls(buckets_from(next(grids))), repeats)
         report(f"SELECT 1, one call, {way}", lambda: one_call("SELECT 1"), repeats, rows=(1, 1))
         report(f"1,000 buckets, one call, {way}", lambda: one_call(sql), repeats)
         client.close()

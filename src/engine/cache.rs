@@ -7,11 +7,16 @@ use quick_cache::sync::Cache;
 
 use super::block::{MarkRef, Marks, Runs};
 use super::tree::{Address, Chunk, Inner};
+use crate::model::Stat;
 
-/// Inner nodes and what is read like them; and decoded points apart, so that scans do not push the nodes out.
+/// Inner nodes and what is read like them; decoded points apart, so that scans do not push the nodes out; and how leaves were
+/// divided.
 #[derive(Debug)]
 pub(crate) struct Caches {
     nodes: Cache<Address, Cached, Weight>,
+    /// A window costs what is read on either side of its ends, which is most of what it costs at all. Whoever asks again, as a
+    /// dashboard does, asks for the same ends, and finds the parts of a leaf here without the leaf.
+    cuts: Cache<CutKey, Arc<[(i64, Stat)]>, Weight>,
     chunks: Cache<Address, Arc<Chunk>, Weight>,
     chunk_bytes: u64,
 }
@@ -25,8 +30,29 @@ pub(crate) enum Cached {
     Runs(Arc<Runs>),
 }
 
+/// A leaf under a grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CutKey {
+    /// The pages that the leaf's rows are counted in.
+    pub(crate) run: Address,
+    pub(crate) first_row: u32,
+    pub(crate) behind_row: u32,
+    /// Where windows of this width begin, from the epoch on: less than the width.
+    pub(crate) phase: u64,
+    pub(crate) width: u64,
+}
+
 #[derive(Clone, Debug)]
 struct Weight;
+
+impl Weighter<CutKey, Arc<[(i64, Stat)]>> for Weight {
+    fn weight(&self, _: &CutKey, windows: &Arc<[(i64, Stat)]>) -> u64 {
+        size_of_val(windows.as_ref()) as u64 + 128
+    }
+}
+
+/// The part of the nodes' memory that is for cuts.
+const CUTS_SHARE: u64 = 8;
 
 impl Weighter<Address, Cached> for Weight {
     fn weight(&self, _: &Address, cached: &Cached) -> u64 {
@@ -55,8 +81,11 @@ impl Caches {
     pub(crate) fn new(node_bytes: u64, chunk_bytes: u64) -> Self {
         // The counts are guesses that only size the tables: a node of some 2 KiB, a chunk of some 64 KiB.
         let count = |bytes: u64, each: u64| usize::try_from(bytes / each + 64).unwrap_or(1 << 20);
+        let cut_bytes = node_bytes / CUTS_SHARE;
+        let node_bytes = node_bytes - cut_bytes;
         Self {
             nodes: Cache::with_weighter(count(node_bytes, 2048), node_bytes, Weight),
+            cuts: Cache::with_weighter(count(cut_bytes, 256), cut_bytes, Weight),
             chunks: Cache::with_weighter(count(chunk_bytes, 1 << 16), chunk_bytes, Weight),
             chunk_bytes,
         }
@@ -68,6 +97,14 @@ impl Caches {
 
     pub(crate) fn keep_node(&self, address: Address, node: Cached) {
         self.nodes.insert(address, node);
+    }
+
+    pub(crate) fn cut(&self, key: &CutKey) -> Option<Arc<[(i64, Stat)]>> {
+        self.cuts.get(key)
+    }
+
+    pub(crate) fn keep_cut(&self, key: CutKey, windows: Arc<[(i64, Stat)]>) {
+        self.cuts.insert(key, windows);
     }
 
     pub(crate) fn chunk(&self, address: Address) -> Option<Arc<Chunk>> {

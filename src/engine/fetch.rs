@@ -10,12 +10,12 @@ use super::Store;
 use super::block::{
     MarkRef, Marks, decode_index, decode_inner, decode_marks, decode_page, decode_runs,
 };
-use super::cache::{Cached, chunk_bytes};
+use super::cache::{Cached, CutKey, chunk_bytes};
 use super::codec::Damage;
 use super::marks::refer_in;
 use super::tree::{Address, Chunk, LeafRef, Link, Node, Page, Piece, RUN_ROWS_MAX};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Probe, StreamId};
+use crate::model::{Probe, Stat, StreamId};
 
 /// Segments read at once for one round of a walk.
 const SEGMENTS_AT_ONCE: usize = 8;
@@ -68,6 +68,18 @@ impl Fetcher {
             }
         }
         Ok(assemble(&groups, found))
+    }
+
+    /// How a leaf was divided before, if that is kept: the leaf is not read.
+    pub(crate) fn cut(&self, key: &CutKey) -> Option<Arc<[(i64, Stat)]>> {
+        let windows = self.store.caches.cut(key)?;
+        self.probe.node(0, true);
+        Some(windows)
+    }
+
+    /// Keeps how a leaf was divided.
+    pub(crate) fn keep_cut(&self, key: CutKey, windows: Arc<[(i64, Stat)]>) {
+        self.store.caches.keep_cut(key, windows);
     }
 
     /// A block that is not points and not a node of the tree.

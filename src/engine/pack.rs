@@ -58,7 +58,7 @@ fn put_pages(inner: &Inner, stream: u32, out: &mut SegmentWriter) -> Paged {
         }
     }
     pages.flush(out);
-    assert!(
+    debug_assert!(
         pages
             .placed
             .iter()

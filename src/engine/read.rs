@@ -18,7 +18,7 @@ use super::fetch::{Decode, Fetcher, corrupt};
 use super::history::{Step, View, sorted_runs};
 use super::marks::{Lookup, cut_in, version_in};
 use super::tree::{Link, Node};
-use super::walk::{Looked, PointWalk, StatWalk, WindowPlan, Windows};
+use super::walk::{LookedNode, PointWalk, StatWalk, Want, WindowPlan, Windows};
 use crate::error::{Code, Error, Result};
 use crate::model::{
     PointBatch, PointQuery, Probe, Snapshot, StatBatch, StatQuery, StreamRead, TimeRange, Version,
@@ -395,16 +395,49 @@ impl Current {
             if let Some(batch) = self.walk.next(windows) {
                 break Some(batch);
             }
-            let links = self.walk.wants();
-            if links.is_empty() {
+            let wants = self.walk.wants();
+            if wants.is_empty() {
                 break self.walk.next(windows);
             }
-            let nodes = self.fetcher.nodes(&links).await?;
-            self.walk.supply(look(self.walk.plan(), nodes).await?);
+            let nodes = divided(&mut self.fetcher, self.walk.plan(), wants).await?;
+            self.walk.supply(nodes);
         };
         self.given += batch.as_ref().map_or(0, |batch| batch.times.len() as u64);
         Ok(batch)
     }
+}
+
+/// The nodes that a walk wants, looked at, in their order. Leaves that were divided so before are not read again.
+async fn divided(
+    fetcher: &mut Fetcher,
+    plan: &WindowPlan,
+    wants: Vec<Want>,
+) -> Result<Vec<LookedNode>> {
+    let mut links = Vec::new();
+    let mut known = Vec::with_capacity(wants.len());
+    for want in wants {
+        let key = plan.key(&want);
+        let windows = key.and_then(|key| fetcher.cut(&key));
+        if windows.is_none() {
+            links.push(want.link);
+        }
+        known.push((key, windows));
+    }
+    let nodes = fetcher.nodes(&links).await?;
+    let mut looked = look(plan, nodes).await?.into_iter();
+    let nodes = known.into_iter().map(|(key, windows)| {
+        if let Some(windows) = windows {
+            return Ok(LookedNode::Known(windows));
+        }
+        let node = looked
+            .next()
+            .ok_or_else(|| Error::internal("a node was not looked at"))?;
+        if let (Some(key), Some(windows)) = (key, node.few()) {
+            fetcher.keep_cut(key, windows);
+        }
+        Ok(node)
+    });
+    nodes.collect()
 }
 
 /// Nodes that make a task of their own worth while: some tens of microseconds of work.
@@ -415,7 +448,7 @@ static CORES: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
 
 /// Looks at nodes on as many cores as there is work for.
-async fn look(plan: &WindowPlan, mut nodes: Vec<Node>) -> Result<Vec<Looked>> {
+async fn look(plan: &WindowPlan, mut nodes: Vec<Node>) -> Result<Vec<LookedNode>> {
     let parts = (nodes.len() / NODES_OF_TASK_MIN).clamp(1, *CORES);
     let size = nodes.len().div_ceil(parts).max(1);
     let mut tasks = JoinSet::new();
@@ -430,5 +463,5 @@ async fn look(plan: &WindowPlan, mut nodes: Vec<Node>) -> Result<Vec<Looked>> {
             part.map_err(|error| Error::internal(format!("a read did not finish: {error}")))?;
         looked.insert(part, nodes);
     }
-    Ok(looked.into_values().collect())
+    Ok(looked.into_values().flatten().collect())
 }

@@ -46,7 +46,7 @@ impl PointBatch {
 /// Statistics of one stream's windows, in columns of equal length, ascending by `times`.
 ///
 /// Only windows that hold points appear.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StatBatch {
     /// Position of the stream in the query that asked.
     pub stream: usize,

@@ -35,6 +35,7 @@ mod bounded;
 mod buckets;
 mod catalog;
 mod catalogue;
+mod columnless;
 mod command;
 mod comments;
 mod delivered;

@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, Set, Statement as Sql,
-    TableFactor, Use, Visit, VisitMut, Visitor, VisitorMut,
+    TableFactor, Use, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
+use super::columnless::check_columns;
 use super::command::Command;
 use super::functions::Function;
 use super::show;
@@ -365,42 +366,6 @@ impl VisitorMut for Samples {
     }
 }
 
-/// Refuses a SELECT without columns beside a subquery that stands for a value: the planner takes the type of its first column
-/// without looking whether there is one.
-fn check_columns(statement: &Sql) -> Result<()> {
-    let mut columns = Columns::default();
-    let _ = statement.visit(&mut columns);
-    if columns.has_none && columns.is_wanted {
-        return Err(Error::invalid(
-            "a subquery that stands for a value returns one column, and a SELECT here has none: name one",
-        ));
-    }
-    Ok(())
-}
-
-/// Looks for what [`check_columns`] refuses.
-#[derive(Default)]
-struct Columns {
-    /// A SELECT has none.
-    has_none: bool,
-    /// A subquery stands for a value.
-    is_wanted: bool,
-}
-
-impl Visitor for Columns {
-    type Break = ();
-
-    fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<()> {
-        self.has_none |= select.projection.is_empty();
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
-        self.is_wanted |= matches!(expr, ast::Expr::Subquery(_));
-        ControlFlow::Continue(())
-    }
-}
-
 /// A call of one of our table functions, with its arguments.
 pub(super) fn call_of(factor: &TableFactor) -> Option<(Function, &[FunctionArg])> {
     let (name, args) = match factor {
@@ -447,6 +412,7 @@ mod tests {
             "SELECT (SELECT * FROM (SELECT FROM points) p)",
             "WITH a AS (SELECT FROM points) SELECT 1 ORDER BY (SELECT * FROM a)",
             "EXPLAIN SELECT (SELECT FROM points)",
+            "SELECT ((SELECT FROM points) UNION ALL SELECT 1)",
             "DELETE FROM streams WHERE name = (SELECT FROM points)",
         ] {
             let error = parse(sql).expect_err(sql);
@@ -456,6 +422,9 @@ mod tests {
             "SELECT FROM points",
             "SELECT 1 WHERE EXISTS (SELECT FROM points)",
             "SELECT count(*) FROM (SELECT FROM points) p",
+            "SELECT (SELECT 1) FROM streams WHERE EXISTS (SELECT FROM points)",
+            "SELECT (SELECT count(*) FROM (FROM streams))",
+            "SELECT (SELECT * FROM (FROM collections))",
         ] {
             parse(sql).expect(sql);
         }

@@ -157,9 +157,15 @@ fn note_panics() {
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let at = panic.location().map_or("", |location| location.file());
-            let is_decoder = ["/arrow-", "/flatbuffers-"]
-                .iter()
-                .any(|name| at.contains(name));
+            let is_decoder = [
+                "/arrow-ipc-",
+                "/arrow-data-",
+                "/arrow-buffer-",
+                "/arrow-array-",
+                "/flatbuffers-",
+            ]
+            .iter()
+            .any(|name| at.contains(name));
             let thread = std::thread::current();
             let is_ours = thread
                 .name()

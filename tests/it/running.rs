@@ -8,7 +8,9 @@ use arrow::datatypes::Int64Type;
 use btrdb_flight::backend::Backend;
 use btrdb_flight::backend::observed::Observed;
 use btrdb_flight::engine::Engine;
-use btrdb_flight::model::{InsertOptions, Write};
+use btrdb_flight::model::{
+    Cuts, InsertOptions, Probe, Stat, StatQuery, StreamRead, TimeRange, Version, Write,
+};
 use btrdb_flight::query::{Gateway, GatewaySettings, SessionOptions, from_datafusion};
 use futures::{StreamExt, TryStreamExt};
 
@@ -160,6 +162,50 @@ async fn explain_analyze_says_what_was_read() {
     assert_eq!(metric(&whole, "points_read"), 0.0, "{whole}");
     for name in ["bytes_fetched", "cache_hits", "fetches", "time_reading"] {
         assert!(whole.contains(name), "{name} in {whole}");
+    }
+}
+
+#[tokio::test]
+async fn buckets_that_were_asked_for_before_read_no_points() {
+    let engine: Arc<dyn Backend> = Engine::memory();
+    create(engine.as_ref(), 1, "twin", "a", "V").await;
+    create(engine.as_ref(), 2, "twin", "b", "V").await;
+    insert_twice(engine.as_ref(), 0, 100_000).await;
+    let before = engine.flush(&[id(1)]).await.expect("folded")[0];
+    let windows = async |version: Option<Version>, origin: i64| {
+        let probe = Probe::counting();
+        let read = StreamRead { id: id(1), version };
+        let width = 777 * SECOND as u64;
+        let cuts = Cuts::Every { origin, width };
+        let query = StatQuery {
+            probe: probe.clone(),
+            ..StatQuery::new(vec![read], TimeRange::ALL, cuts)
+        };
+        let batches: Vec<_> = engine.stats(query).try_collect().await.expect("readable");
+        let stats: Vec<(i64, Stat)> = batches
+            .iter()
+            .flat_map(|batch| batch.times.iter().copied().zip(batch.stats.iter().copied()))
+            .collect();
+        (stats, probe.taken().points)
+    };
+    let (first, read) = windows(None, 0).await;
+    assert!(read > 10_000, "{read} points were read");
+    // Grids are told apart by where their lines are, not by which of them is named.
+    for origin in [0, 777 * SECOND, -7770 * SECOND] {
+        assert_eq!(windows(None, origin).await, (first.clone(), 0));
+    }
+    let (other, read) = windows(None, 100 * SECOND).await;
+    assert!(read > 10_000 && other != first, "another grid");
+
+    insert_twice(engine.as_ref(), 50_000, 10).await;
+    engine.flush(&[id(1)]).await.expect("folded");
+    for _ in 0..2 {
+        let (now, _) = windows(None, 0).await;
+        for ((start, stat), (_, old)) in now.iter().zip(&first) {
+            let more = if *start == 64 * 777 * SECOND { 10 } else { 0 };
+            assert_eq!(stat.count, old.count + more, "{start}");
+        }
+        assert_eq!(windows(Some(before), 0).await, (first.clone(), 0));
     }
 }
 

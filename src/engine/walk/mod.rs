@@ -10,8 +10,9 @@
 
 mod changes;
 mod points;
+mod ready;
 mod stats;
 
 pub(crate) use changes::ChangeWalk;
 pub(crate) use points::PointWalk;
-pub(crate) use stats::{Looked, StatWalk, WindowPlan, Windows};
+pub(crate) use stats::{LookedNode, StatWalk, Want, WindowPlan, Windows};

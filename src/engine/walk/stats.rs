@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::ready::Ready;
+use crate::engine::cache::CutKey;
 use crate::engine::history::View;
 use crate::engine::tree::{Inner, Link, Node, Piece, Span, rank};
 use crate::model::{Cuts, Stat, TimeRange};
@@ -15,6 +17,12 @@ use crate::model::{Cuts, Stat, TimeRange};
 /// Nodes asked for at once: the boundaries of a thousand windows in one round a level. Where every point is a window of its own,
 /// so many leaves make 80 MiB of windows; more would not be kept in check.
 const LOOKAHEAD_NODES: usize = 1024;
+
+/// Points of a leaf whose windows are worth keeping: fewer are divided as fast as they are found.
+const KEPT_POINTS_MIN: usize = 64;
+
+/// Windows of a leaf that are kept, at most: two where a cut goes through it.
+const KEPT_WINDOWS_MAX: usize = 4;
 
 /// The statistics of a view's windows, ascending; windows without points are absent.
 pub(crate) struct StatWalk {
@@ -44,17 +52,21 @@ pub(crate) struct Windows {
     pub(crate) stats: Vec<Stat>,
 }
 
-/// Nodes in their order, with the work done that needs nothing but the nodes.
-pub(crate) struct Looked {
-    nodes: Vec<LookedNode>,
-    /// Of the leaves' points, leaf by leaf: a window that spans two leaves is there twice.
-    windows: Arc<Windows>,
+/// A node that the walk goes on with.
+#[derive(Clone)]
+pub(crate) struct Want {
+    pub(crate) link: Link,
+    /// Whether all points beneath it count.
+    is_whole: bool,
 }
 
-enum LookedNode {
+/// A node, with the work done that needs nothing but the node.
+pub(crate) enum LookedNode {
     Inner(Arc<Inner>),
-    /// So many of the windows.
-    Leaf(usize),
+    /// These windows of a leaf's points, among those of other leaves: a window that spans two leaves is there twice.
+    Leaf(Arc<Windows>, Range<usize>),
+    /// The windows of a leaf that was divided so before.
+    Known(Arc<[(i64, Stat)]>),
 }
 
 enum Item {
@@ -62,8 +74,27 @@ enum Item {
     Folded(i64, Stat),
     /// Windows of a leaf.
     Windows(Arc<Windows>, Range<usize>),
+    /// The same, as they were kept.
+    Known(Arc<[(i64, Stat)]>),
     /// A node that some cut divides.
-    Pending(Link),
+    Pending(Want),
+}
+
+impl LookedNode {
+    /// The windows of a leaf, if they are few enough to be kept.
+    pub(crate) fn few(&self) -> Option<Arc<[(i64, Stat)]>> {
+        match self {
+            Self::Leaf(windows, rows) if rows.len() <= KEPT_WINDOWS_MAX => {
+                let times = windows.times[rows.clone()].iter().copied();
+                Some(
+                    times
+                        .zip(windows.stats[rows.clone()].iter().copied())
+                        .collect(),
+                )
+            }
+            _ => None,
+        }
+    }
 }
 
 impl StatWalk {
@@ -89,7 +120,10 @@ impl StatWalk {
             let whole = window.filter(|window| covered && all.end <= window.end);
             walk.frontier.push_back(match (whole, view.total) {
                 (Some(window), Some(stat)) if stat.count > 0 => Item::Folded(window.start, stat),
-                _ => Item::Pending(root),
+                _ => Item::Pending(Want {
+                    link: root,
+                    is_whole: false,
+                }),
             });
         }
         walk.drain();
@@ -107,36 +141,32 @@ impl StatWalk {
         self.ready.next(windows, self.done)
     }
 
-    /// The links whose nodes the walk needs next; empty at its end.
-    pub(crate) fn wants(&self) -> Vec<Link> {
+    /// The nodes that the walk needs next; empty at its end.
+    pub(crate) fn wants(&self) -> Vec<Want> {
         let pending = self.frontier.iter().filter_map(|item| match item {
-            Item::Pending(link) => Some(link.clone()),
-            Item::Folded(..) | Item::Windows(..) => None,
+            Item::Pending(want) => Some(want.clone()),
+            Item::Folded(..) | Item::Windows(..) | Item::Known(_) => None,
         });
         pending.take(LOOKAHEAD_NODES).collect()
     }
 
-    /// Goes on with the nodes of the links last wanted, in their order, in one part or several.
-    pub(crate) fn supply(&mut self, parts: Vec<Looked>) {
+    /// Goes on with the nodes last wanted, in their order.
+    pub(crate) fn supply(&mut self, nodes: impl IntoIterator<Item = LookedNode>) {
         let mut head = Vec::new();
-        for part in parts {
-            let mut told = 0;
-            for node in part.nodes {
-                // What is known before this node goes first; and the node's own link is answered.
-                while let Some(item) = self.frontier.pop_front() {
-                    if matches!(item, Item::Pending(_)) {
-                        break;
-                    }
-                    self.take(item, &mut head);
+        for node in nodes {
+            // What is known before this node goes first; and the node's own link is answered.
+            while let Some(item) = self.frontier.pop_front() {
+                if matches!(item, Item::Pending(_)) {
+                    break;
                 }
-                match node {
-                    LookedNode::Inner(inner) => self.expand(&inner, &mut head),
-                    LookedNode::Leaf(count) => {
-                        let windows = Item::Windows(Arc::clone(&part.windows), told..told + count);
-                        self.take(windows, &mut head);
-                        told += count;
-                    }
+                self.take(item, &mut head);
+            }
+            match node {
+                LookedNode::Inner(inner) => self.expand(&inner, &mut head),
+                LookedNode::Leaf(windows, rows) => {
+                    self.take(Item::Windows(windows, rows), &mut head);
                 }
+                LookedNode::Known(windows) => self.take(Item::Known(windows), &mut head),
             }
         }
         for item in head.into_iter().rev() {
@@ -151,6 +181,11 @@ impl StatWalk {
             Item::Folded(start, stat) if head.is_empty() => self.add(start, &stat),
             Item::Windows(windows, rows) if head.is_empty() => {
                 self.add_all(&windows.times[rows.clone()], &windows.stats[rows]);
+            }
+            Item::Known(windows) if head.is_empty() => {
+                for (start, stat) in windows.iter() {
+                    self.add(*start, stat);
+                }
             }
             item => head.push(item),
         }
@@ -191,7 +226,11 @@ impl StatWalk {
                     }
                     None => {
                         let link = inner.slot(number).and_then(|slot| slot.link.as_ref());
-                        head.extend(link.cloned().map(Item::Pending));
+                        let is_whole = range.start <= slot.start && slot.end <= range.end;
+                        head.extend(
+                            link.cloned()
+                                .map(|link| Item::Pending(Want { link, is_whole })),
+                        );
                         number += 1;
                     }
                 }
@@ -202,7 +241,9 @@ impl StatWalk {
     /// Adds up what is certain at the front of the frontier.
     fn drain(&mut self) {
         let mut nothing = Vec::new();
-        while let Some(Item::Folded(..) | Item::Windows(..)) = self.frontier.front() {
+        while let Some(Item::Folded(..) | Item::Windows(..) | Item::Known(_)) =
+            self.frontier.front()
+        {
             if let Some(item) = self.frontier.pop_front() {
                 self.take(item, &mut nothing);
             }
@@ -284,85 +325,41 @@ impl StatWalk {
     }
 }
 
-/// Complete windows, in batches that are handed out as they are.
-struct Ready {
-    /// Windows of a batch.
-    size: usize,
-    /// Room that a new one has: where one was filled, the next ones probably are.
-    room: usize,
-    /// None is empty, and all but the last are full.
-    batches: VecDeque<Windows>,
-}
-
-impl Ready {
-    fn new(size: usize) -> Self {
-        Self {
-            size: size.max(1),
-            room: 0,
-            batches: VecDeque::new(),
-        }
-    }
-
-    fn push(&mut self, time: i64, stat: Stat) {
-        self.extend(&[time], &[stat]);
-    }
-
-    fn extend(&mut self, mut times: &[i64], mut stats: &[Stat]) {
-        while !times.is_empty() {
-            let is_full = |batch: &Windows| batch.times.len() == self.size;
-            if self.batches.back().is_none_or(is_full) {
-                self.batches.push_back(Windows {
-                    times: Vec::with_capacity(self.room),
-                    stats: Vec::with_capacity(self.room),
-                });
-            }
-            let Some(batch) = self.batches.back_mut() else {
-                return;
-            };
-            let count = times.len().min(self.size - batch.times.len());
-            batch.times.extend_from_slice(&times[..count]);
-            batch.stats.extend_from_slice(&stats[..count]);
-            if batch.times.len() == self.size {
-                self.room = self.size;
-            }
-            (times, stats) = (&times[count..], &stats[count..]);
-        }
-    }
-
-    /// The first windows: a batch, or `windows` if they are fewer; whatever there is, if that `is_all`.
-    fn next(&mut self, windows: usize, is_all: bool) -> Option<Windows> {
-        let is_last = self.batches.len() == 1;
-        let batch = self.batches.front_mut()?;
-        if is_last && !is_all && batch.times.len() < windows.min(self.size) {
-            return None;
-        }
-        if batch.times.len() <= windows {
-            return self.batches.pop_front();
-        }
-        Some(Windows {
-            times: batch.times.drain(..windows).collect(),
-            stats: batch.stats.drain(..windows).collect(),
-        })
-    }
-}
-
 impl WindowPlan {
     /// Looks at nodes: this is where the time goes, and it can be done beside each other.
-    pub(crate) fn look(&self, nodes: Vec<Node>) -> Looked {
+    pub(crate) fn look(&self, nodes: Vec<Node>) -> Vec<LookedNode> {
         let mut windows = Windows::default();
         let mut steady = 1;
-        let nodes = nodes.into_iter().map(|node| match node {
-            Node::Inner(inner) => LookedNode::Inner(inner),
-            Node::Leaf(leaf) => {
+        let rows: Vec<_> = nodes
+            .iter()
+            .map(|node| {
                 let before = windows.times.len();
-                self.divide(&leaf, &mut steady, &mut windows);
-                LookedNode::Leaf(windows.times.len() - before)
-            }
+                if let Node::Leaf(leaf) = node {
+                    self.divide(leaf, &mut steady, &mut windows);
+                }
+                before..windows.times.len()
+            })
+            .collect();
+        let windows = Arc::new(windows);
+        let looked = nodes.into_iter().zip(rows).map(|(node, rows)| match node {
+            Node::Inner(inner) => LookedNode::Inner(inner),
+            Node::Leaf(_) => LookedNode::Leaf(Arc::clone(&windows), rows),
         });
-        Looked {
-            nodes: nodes.collect(),
-            windows: Arc::new(windows),
-        }
+        looked.collect()
+    }
+
+    /// Under what the windows of this leaf are kept, if they may be: they have to be the same for whoever asks for this grid.
+    pub(crate) fn key(&self, want: &Want) -> Option<CutKey> {
+        let (Link::Leaf(leaf), Cuts::Every { origin, width }) = (&want.link, &self.cuts) else {
+            return None;
+        };
+        (want.is_whole && leaf.rows.len() >= KEPT_POINTS_MIN).then(|| CutKey {
+            run: leaf.run.address,
+            first_row: leaf.rows.start,
+            behind_row: leaf.rows.end,
+            phase: i128::from(*origin).rem_euclid(i128::from(*width)) as u64,
+            width: *width,
+        })
     }
 
     /// The windows of a leaf's points.
@@ -439,20 +436,5 @@ mod tests {
                 assert_eq!(count_before(&times, end, guess), expected, "{end}, {guess}");
             }
         }
-    }
-
-    #[test]
-    fn batches_are_full_but_for_the_last() {
-        let mut ready = Ready::new(4);
-        ready.extend(&[0, 1, 2], &[Stat::EMPTY; 3]);
-        assert!(ready.next(9, false).is_none(), "more may come");
-        assert_eq!(ready.next(2, false).expect("a short one").times, [0, 1]);
-        ready.extend(&[3, 4, 5, 6, 7, 8, 9], &[Stat::EMPTY; 7]);
-        assert_eq!(ready.next(9, false).expect("full").times, [2, 3, 4, 5]);
-        assert_eq!(ready.next(9, false).expect("full").times, [6, 7, 8, 9]);
-        ready.push(10, Stat::EMPTY);
-        assert!(ready.next(9, false).is_none());
-        assert_eq!(ready.next(9, true).expect("the rest").times, [10]);
-        assert!(ready.next(9, true).is_none());
     }
 }
