@@ -7,7 +7,7 @@ use quick_cache::sync::Cache;
 
 use super::block::{MarkRef, Marks, Runs};
 use super::tree::{Address, Chunk, Inner};
-use crate::model::Stat;
+use crate::model::{Cuts, Stat};
 
 /// Inner nodes and what is read like them; decoded points apart, so that scans do not push the nodes out; and how leaves were
 /// divided.
@@ -17,6 +17,9 @@ pub(crate) struct Caches {
     /// A window costs what is read on either side of its ends, which is most of what it costs at all. Whoever asks again, as a
     /// dashboard does, asks for the same ends, and finds the parts of a leaf here without the leaf.
     cuts: Cache<CutKey, Arc<[(i64, Stat)]>, Weight>,
+    /// Grids that were asked for lately. Most never are again, and remembering how leaves lie in one takes as long as reading
+    /// them: it is done for those that are.
+    grids: Cache<Grid, ()>,
     chunks: Cache<Address, Arc<Chunk>, Weight>,
     chunk_bytes: u64,
 }
@@ -37,9 +40,31 @@ pub(crate) struct CutKey {
     pub(crate) run: Address,
     pub(crate) first_row: u32,
     pub(crate) behind_row: u32,
-    /// Where windows of this width begin, from the epoch on: less than the width.
-    pub(crate) phase: u64,
-    pub(crate) width: u64,
+    pub(crate) grid: Grid,
+}
+
+/// Windows of one width, wherever they are counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Grid {
+    /// Where windows begin, from the epoch on: less than the width.
+    phase: u64,
+    width: u64,
+}
+
+impl Grid {
+    /// The grid of `cuts`, if they are one.
+    fn of(cuts: &Cuts) -> Option<Self> {
+        match cuts {
+            Cuts::Every { origin, width } => {
+                let phase = i128::from(*origin).checked_rem_euclid(i128::from(*width))?;
+                Some(Self {
+                    phase: phase as u64,
+                    width: *width,
+                })
+            }
+            Cuts::At(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +78,9 @@ impl Weighter<CutKey, Arc<[(i64, Stat)]>> for Weight {
 
 /// The part of the nodes' memory that is for cuts.
 const CUTS_SHARE: u64 = 8;
+
+/// Grids that are known again.
+const GRIDS_MAX: usize = 1024;
 
 impl Weighter<Address, Cached> for Weight {
     fn weight(&self, _: &Address, cached: &Cached) -> u64 {
@@ -86,6 +114,7 @@ impl Caches {
         Self {
             nodes: Cache::with_weighter(count(node_bytes, 2048), node_bytes, Weight),
             cuts: Cache::with_weighter(count(cut_bytes, 256), cut_bytes, Weight),
+            grids: Cache::new(GRIDS_MAX),
             chunks: Cache::with_weighter(count(chunk_bytes, 1 << 16), chunk_bytes, Weight),
             chunk_bytes,
         }
@@ -97,6 +126,16 @@ impl Caches {
 
     pub(crate) fn keep_node(&self, address: Address, node: Cached) {
         self.nodes.insert(address, node);
+    }
+
+    /// The grid of `cuts`, if they are one that was asked for before.
+    pub(crate) fn known_grid(&self, cuts: &Cuts) -> Option<Grid> {
+        let grid = Grid::of(cuts)?;
+        if self.grids.get(&grid).is_none() {
+            self.grids.insert(grid, ());
+            return None;
+        }
+        Some(grid)
     }
 
     pub(crate) fn cut(&self, key: &CutKey) -> Option<Arc<[(i64, Stat)]>> {

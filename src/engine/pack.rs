@@ -58,20 +58,13 @@ fn put_pages(inner: &Inner, stream: u32, out: &mut SegmentWriter) -> Paged {
         }
     }
     pages.flush(out);
-    debug_assert!(
-        pages
-            .placed
-            .iter()
-            .enumerate()
-            .all(|(at, (page, _))| { pages.placed[..at].iter().all(|(other, _)| other != page) }),
-        "a page that stays keeps its leaves side by side"
-    );
     let sized: Vec<(Address, &[u32])> = pages
         .placed
         .iter()
         .map(|(address, rows)| (*address, rows.as_slice()))
         .collect();
-    let links = place_leaves(&sized).expect("a node of 64 leaves holds fewer points than 2^32");
+    let links = place_leaves(&sized)
+        .expect("64 leaves hold fewer points than 2^32, and a page that stays keeps its leaves side by side");
     for (&number, leaf) in pages.leaves.iter().zip(links) {
         set_link(&mut paged.inner, number, Link::Leaf(leaf));
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::Store;
 use super::ahead::{Read, batches};
-use super::cache::Cached;
+use super::cache::{Cached, Grid};
 use super::catalogue::Stream;
 use super::codec::Damage;
 use super::fetch::{Decode, Fetcher, corrupt};
@@ -278,6 +278,8 @@ struct Stats {
     /// Those of the query, as far as they lie in windows.
     ranges: Arc<[TimeRange]>,
     commit: u64,
+    /// That of the query, if it was asked for before.
+    grid: Option<Grid>,
     left: VecDeque<(usize, StreamRead)>,
     current: Option<Current>,
     begun: usize,
@@ -289,6 +291,7 @@ struct Current {
     version: Version,
     walk: StatWalk,
     fetcher: Fetcher,
+    grid: Option<Grid>,
     /// Windows that may be answered, and those that were.
     limit: u64,
     given: u64,
@@ -314,6 +317,7 @@ pub(crate) fn stats(store: Arc<Store>, query: StatQuery) -> BoxStream<'static, R
     let clipped = query.ranges.iter().map(|&range| query.cuts.clip(range));
     let ranges = clipped.filter(|range| !range.is_empty()).collect();
     let state = Stats {
+        grid: store.caches.known_grid(&query.cuts),
         store,
         query,
         ranges,
@@ -375,6 +379,7 @@ impl Read for Stats {
                     BATCH_WINDOWS,
                 ),
                 fetcher: Fetcher::new(&self.store, read.id, &self.query.probe),
+                grid: self.grid,
                 limit: self.query.limit.unwrap_or(u64::MAX),
                 given: 0,
                 is_told: false,
@@ -399,7 +404,7 @@ impl Current {
             if wants.is_empty() {
                 break self.walk.next(windows);
             }
-            let nodes = divided(&mut self.fetcher, self.walk.plan(), wants).await?;
+            let nodes = divided(&mut self.fetcher, self.walk.plan(), self.grid, wants).await?;
             self.walk.supply(nodes);
         };
         self.given += batch.as_ref().map_or(0, |batch| batch.times.len() as u64);
@@ -411,12 +416,13 @@ impl Current {
 async fn divided(
     fetcher: &mut Fetcher,
     plan: &WindowPlan,
+    grid: Option<Grid>,
     wants: Vec<Want>,
 ) -> Result<Vec<LookedNode>> {
     let mut links = Vec::new();
     let mut known = Vec::with_capacity(wants.len());
     for want in wants {
-        let key = plan.key(&want);
+        let key = grid.and_then(|grid| want.key(grid));
         let windows = key.and_then(|key| fetcher.cut(&key));
         if windows.is_none() {
             links.push(want.link);

@@ -166,7 +166,7 @@ async fn explain_analyze_says_what_was_read() {
 }
 
 #[tokio::test]
-async fn buckets_that_were_asked_for_before_read_no_points() {
+async fn buckets_that_are_asked_for_again_and_again_read_no_points() {
     let engine: Arc<dyn Backend> = Engine::memory();
     create(engine.as_ref(), 1, "twin", "a", "V").await;
     create(engine.as_ref(), 2, "twin", "b", "V").await;
@@ -190,6 +190,10 @@ async fn buckets_that_were_asked_for_before_read_no_points() {
     };
     let (first, read) = windows(None, 0).await;
     assert!(read > 10_000, "{read} points were read");
+    // The first time nobody knows that it will be asked for again.
+    let (second, read) = windows(None, 0).await;
+    assert!(read > 10_000, "{read} points were read");
+    assert_eq!(second, first);
     // Grids are told apart by where their lines are, not by which of them is named.
     for origin in [0, 777 * SECOND, -7770 * SECOND] {
         assert_eq!(windows(None, origin).await, (first.clone(), 0));

@@ -61,10 +61,16 @@ impl LeafRef {
 /// Points that pages side by side may hold to be read as one: a MiB of times and values.
 pub(crate) const RUN_ROWS_MAX: u32 = 64 * 1024;
 
-/// Where leaves lie whose pages, in order, hold leaves of so many points each; none if no node can hold so much.
+/// Where leaves lie whose pages, in order, hold leaves of so many points each; none if no node can hold so much, or a page
+/// stands there twice.
 ///
 /// Pages that lie side by side become one run. The same pages always make the same runs, so that a run is cached once.
 pub(crate) fn place_leaves(pages: &[(Address, &[u32])]) -> Option<Vec<LeafRef>> {
+    let mut addresses: Vec<Address> = pages.iter().map(|(address, _)| *address).collect();
+    addresses.sort_unstable();
+    if addresses.windows(2).any(|pair| pair[0] == pair[1]) {
+        return None;
+    }
     let mut runs: Vec<(PageRun, usize)> = Vec::new();
     for (position, &(address, leaves)) in pages.iter().enumerate() {
         let rows = leaves
@@ -109,4 +115,22 @@ pub(crate) fn place_leaves(pages: &[(Address, &[u32])]) -> Option<Vec<LeafRef>> 
         }
     }
     Some(links)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_stands_in_one_place() {
+        let page = |offset| Address {
+            segment: 1,
+            offset,
+            length: 10,
+        };
+        let leaves = place_leaves(&[(page(0), &[3, 4]), (page(10), &[5])]).expect("placed");
+        let rows: Vec<_> = leaves.iter().map(|leaf| leaf.rows.clone()).collect();
+        assert_eq!(rows, [0..3, 3..7, 7..12]);
+        assert!(place_leaves(&[(page(0), &[3]), (page(10), &[5]), (page(0), &[4])]).is_none());
+    }
 }

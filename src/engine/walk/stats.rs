@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ready::Ready;
-use crate::engine::cache::CutKey;
+use crate::engine::cache::{CutKey, Grid};
 use crate::engine::history::View;
 use crate::engine::tree::{Inner, Link, Node, Piece, Span, rank};
 use crate::model::{Cuts, Stat, TimeRange};
@@ -78,6 +78,21 @@ enum Item {
     Known(Arc<[(i64, Stat)]>),
     /// A node that some cut divides.
     Pending(Want),
+}
+
+impl Want {
+    /// Under what the windows of a leaf are kept, if they may be: they have to be the same for whoever asks for this grid.
+    pub(crate) fn key(&self, grid: Grid) -> Option<CutKey> {
+        let Link::Leaf(leaf) = &self.link else {
+            return None;
+        };
+        (self.is_whole && leaf.rows.len() >= KEPT_POINTS_MIN).then(|| CutKey {
+            run: leaf.run.address,
+            first_row: leaf.rows.start,
+            behind_row: leaf.rows.end,
+            grid,
+        })
+    }
 }
 
 impl LookedNode {
@@ -346,20 +361,6 @@ impl WindowPlan {
             Node::Leaf(_) => LookedNode::Leaf(Arc::clone(&windows), rows),
         });
         looked.collect()
-    }
-
-    /// Under what the windows of this leaf are kept, if they may be: they have to be the same for whoever asks for this grid.
-    pub(crate) fn key(&self, want: &Want) -> Option<CutKey> {
-        let (Link::Leaf(leaf), Cuts::Every { origin, width }) = (&want.link, &self.cuts) else {
-            return None;
-        };
-        (want.is_whole && leaf.rows.len() >= KEPT_POINTS_MIN).then(|| CutKey {
-            run: leaf.run.address,
-            first_row: leaf.rows.start,
-            behind_row: leaf.rows.end,
-            phase: i128::from(*origin).rem_euclid(i128::from(*width)) as u64,
-            width: *width,
-        })
     }
 
     /// The windows of a leaf's points.
