@@ -13,6 +13,7 @@ another text and another grid each time. `SELECT 1` beside them is what the call
 
 import argparse
 import itertools
+import os
 import re
 import statistics
 import subprocess
@@ -38,7 +39,7 @@ LOCAL = [("grpc.default_authority", "localhost")]
 
 @contextmanager
 def process(*command, listening):
-    """A server, and what `listening` finds in the lines that it begins with."""
+    """What `listening` finds in the lines that a server begins with, and the number of its process."""
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         for line in server.stdout:
@@ -47,7 +48,7 @@ def process(*command, listening):
         else:
             raise SystemExit(f"{command[0]} did not start")
         threading.Thread(target=server.stdout.read, daemon=True).start()
-        yield found.group(1)
+        yield found.group(1), server.pid
     finally:
         server.terminate()
         server.wait()
@@ -108,8 +109,29 @@ def scans(floor, tcp, unix, points, rounds):
         print(f"{what:<40} {rate:>10.1f} M points/s {rate / base:>8.2f} of the floor")
 
 
-def buckets(tcp, unix, points, repeats):
+def processor_seconds(pid):
+    """What a process took so far, in the system's ticks of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return sum(int(ticks) for ticks in fields[11:13]) / os.sysconf("SC_CLK_TCK")
+
+
+def buckets(tcp, unix, pid, points, repeats):
     width_ms = -(-points * STEP // BUCKETS // 1_000_000)
+
+    def report(what, ask, rows=(BUCKETS - 2, BUCKETS + 1)):
+        began = processor_seconds(pid)
+        took = []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            table = ask()
+            took.append((time.perf_counter() - started) * 1e3)
+        cpu = (processor_seconds(pid) - began) / repeats * 1e3
+        assert rows[0] <= table.num_rows <= rows[1], table.num_rows
+        took.sort()
+        print(
+            f"{what:<45} {statistics.median(took):>8.2f} ms median {took[0]:>8.2f} ms least {took[-len(took) // 20]:>8.2f} ms at 95 %"
+            f" {cpu:>8.2f} ms of the server's processors"
+        )
 
     def buckets_from(origin):
         return (
@@ -130,11 +152,11 @@ def buckets(tcp, unix, points, repeats):
         def one_call(text):
             return client.do_get(fl.Ticket(text)).read_all()
 
-        report(f"SELECT 1, two calls, {way}", lambda: two_calls("SELECT 1"), repeats, rows=(1, 1))
-        report(f"1,000 buckets, two calls, {way}", lambda: two_calls(sql), repeats)
-        report(f"1,000 new buckets, two calls, {way}", lambda: two_calls(buckets_from(next(grids))), repeats)
-        report(f"SELECT 1, one call, {way}", lambda: one_call("SELECT 1"), repeats, rows=(1, 1))
-        report(f"1,000 buckets, one call, {way}", lambda: one_call(sql), repeats)
+        report(f"SELECT 1, two calls, {way}", lambda: two_calls("SELECT 1"), rows=(1, 1))
+        report(f"1,000 buckets, two calls, {way}", lambda: two_calls(sql))
+        report(f"1,000 new buckets, two calls, {way}", lambda: two_calls(buckets_from(next(grids))))
+        report(f"SELECT 1, one call, {way}", lambda: one_call("SELECT 1"), rows=(1, 1))
+        report(f"1,000 buckets, one call, {way}", lambda: one_call(sql))
         client.close()
     with adbc_driver_flightsql.dbapi.connect(f"grpc://{tcp}", autocommit=True) as connection:
         with connection.cursor() as cursor:
@@ -143,18 +165,7 @@ def buckets(tcp, unix, points, repeats):
                 cursor.execute(sql)
                 return cursor.fetch_arrow_table()
 
-            report("1,000 buckets, ADBC cursor", by_adbc, repeats)
-
-
-def report(what, ask, repeats, rows=(BUCKETS - 2, BUCKETS + 1)):
-    took = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        table = ask()
-        took.append((time.perf_counter() - started) * 1e3)
-    assert rows[0] <= table.num_rows <= rows[1], table.num_rows
-    took.sort()
-    print(f"{what:<40} {statistics.median(took):>10.2f} ms median {took[0]:>8.2f} ms least {took[-len(took) // 20]:>8.2f} ms at 95 %")
+            report("1,000 buckets, ADBC cursor", by_adbc)
 
 
 def main():
@@ -172,13 +183,13 @@ def main():
         listen = ["--listen", f"unix:{unix}", "--listen", "127.0.0.1:0"]
         serve = [arguments.binary, "serve", "--data", "memory:", "--chunk-cache", "2GiB", *listen]
         with (
-            process(floor, "floor", listening=r"listens on (\S+)") as floor_address,
-            process(*serve, listening=r"listening on (127\.0\.0\.1:\d+)") as tcp,
+            process(floor, "floor", listening=r"listens on (\S+)") as (floor_address, _),
+            process(*serve, listening=r"listening on (127\.0\.0\.1:\d+)") as (tcp, pid),
         ):
             with fl.connect(f"grpc://{tcp}") as client:
                 fill(client, points)
             scans(floor_address, tcp, unix, points, arguments.rounds)
-            buckets(tcp, unix, points, arguments.repeats)
+            buckets(tcp, unix, pid, points, arguments.repeats)
 
 
 if __name__ == "__main__":
