@@ -1,5 +1,6 @@
 //! How fast raw points leave over Flight, beside the floor in the same run: the stock encoder and server, with the same HTTP/2
-//! settings, sending one batch again and again. Over loopback TCP and over a Unix socket; the client decodes everything.
+//! settings and allocator, sending one batch again and again. Over loopback TCP and over a Unix socket. The servers have a
+//! process of their own; the client decodes everything in this one.
 //!
 //! `BTRDB_BENCH_POINTS` is how many points each get reads (20 million, all of them in the cache), `BTRDB_BENCH_ROUNDS` how often
 //! each is measured (7): the four take turns, and medians are compared.
@@ -10,7 +11,9 @@
 mod floor;
 mod load;
 
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,44 +22,62 @@ use btrdb_flight::backend::Backend;
 use btrdb_flight::engine::{Engine, Settings};
 use btrdb_flight::query::{Gateway, GatewaySettings};
 use btrdb_flight::serve::{self, Listener, ServeSettings};
-use floor::{BATCH, WINDOW_BYTES};
+use floor::{BATCH, FRAME_BYTES_MAX, WINDOW_BYTES};
 use futures::TryStreamExt;
 use load::{create, fill, rate, runtime, setting};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
 
+/// The binary's own.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const SQL: &str = "SELECT time, value FROM bench.\"0\"";
 
 fn main() {
     let runtime = runtime();
-    if std::env::args().any(|argument| argument == "floor") {
-        runtime.block_on(async {
+    let points = setting("BTRDB_BENCH_POINTS", 20_000_000) as i64 / BATCH * BATCH;
+    let rounds = setting("BTRDB_BENCH_ROUNDS", 7) as usize;
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
+        Some("floor") => runtime.block_on(async {
             let (address, mut running) = floor::over_tcp("127.0.0.1:0").await;
             println!("the floor listens on {address}");
             running.join_next().await;
-        });
-        return;
+        }),
+        Some("servers") => {
+            let folder = arguments.next().expect("a folder for sockets");
+            runtime.block_on(serve_all(Path::new(&folder), points));
+        }
+        _ => {
+            let servers = Servers::start();
+            runtime.block_on(measure(&servers, points, rounds));
+        }
     }
-    let points = setting("BTRDB_BENCH_POINTS", 20_000_000) as i64 / BATCH * BATCH;
-    let rounds = setting("BTRDB_BENCH_ROUNDS", 7) as usize;
-    runtime.block_on(measure(points, rounds));
 }
 
-async fn measure(points: i64, rounds: usize) {
-    let sockets = Sockets::new();
+/// Serves the floor and ours, says where, and goes on until the standard input ends.
+async fn serve_all(folder: &Path, points: i64) {
+    let listen = |name| UnixListener::bind(folder.join(name)).expect("a socket");
     let (floor_tcp, _floor) = floor::over_tcp("127.0.0.1:0").await;
-    let floor_socket = sockets.path("floor");
-    let _floor_unix = floor::over_unix(UnixListener::bind(&floor_socket).expect("a socket"));
-    let ours_socket = sockets.path("ours");
-    let (ours_tcp, _ours) = ours(points, UnixListener::bind(&ours_socket).expect("bound")).await;
-    let unix = |path: PathBuf| format!("unix:{}", path.display());
+    let _floor_unix = floor::over_unix(listen("floor"));
+    let (ours_tcp, _ours) = ours(points, listen("ours")).await;
+    println!("{floor_tcp}\n{ours_tcp}");
+    let end =
+        tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    end.await.expect("waited").expect("an end");
+}
+
+async fn measure(servers: &Servers, points: i64, rounds: usize) {
+    let [floor_tcp, ours_tcp] = &servers.tcp;
+    let unix = |name| format!("unix:{}", servers.folder.join(name).display());
     let count = points.to_string();
     let gets = [
         ("floor, TCP", format!("http://{floor_tcp}"), count.as_str()),
         ("raw scan, TCP", format!("http://{ours_tcp}"), SQL),
-        ("floor, Unix socket", unix(floor_socket), count.as_str()),
-        ("raw scan, Unix socket", unix(ours_socket), SQL),
+        ("floor, Unix socket", unix("floor"), count.as_str()),
+        ("raw scan, Unix socket", unix("ours"), SQL),
     ];
     let mut took = vec![Vec::new(); gets.len()];
     for round in 0..=rounds {
@@ -82,6 +103,7 @@ async fn get(address: &str, ticket: &str, points: i64) -> Duration {
         .expect("an address")
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .connect()
         .await
         .expect("connected");
@@ -122,23 +144,40 @@ async fn ours(points: i64, socket: UnixListener) -> (String, JoinSet<()>) {
     (address, running)
 }
 
-/// A folder for sockets, removed at the end.
-struct Sockets(PathBuf);
+/// The process of the servers, and the folder of their sockets; both end with this.
+struct Servers {
+    process: Child,
+    folder: PathBuf,
+    /// The floor's address, and ours.
+    tcp: [String; 2],
+}
 
-impl Sockets {
-    fn new() -> Self {
+impl Servers {
+    fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("btrdb-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        Self(folder)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        let mut process = Command::new(std::env::current_exe().expect("a path"))
+            .arg("servers")
+            .arg(&folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let mut address = || lines.next().expect("a line").expect("text");
+        Self {
+            tcp: [address(), address()],
+            process,
+            folder,
+        }
     }
 }
 
-impl Drop for Sockets {
+impl Drop for Servers {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        // Ends with its input.
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

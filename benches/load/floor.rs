@@ -32,7 +32,7 @@ pub(crate) const BATCH: i64 = 64 * 1024;
 pub(crate) const WINDOW_BYTES: u32 = 16 << 20;
 
 /// As the server's own.
-const FRAME_BYTES_MAX: u32 = 1 << 20;
+pub(crate) const FRAME_BYTES_MAX: u32 = 1 << 20;
 
 /// The points from `first` on, as many as a batch has.
 pub(crate) fn batch(first: i64, values: &ArrayRef) -> RecordBatch {

@@ -139,7 +139,7 @@ impl Observed {
 
 impl fmt::Display for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Observed({})", self.inner)
+        write!(f, "{}", self.inner)
     }
 }
 

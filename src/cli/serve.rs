@@ -10,7 +10,7 @@ use super::listen::{self, ListenArgs};
 use super::remote::{Elsewhere, RemoteArgs};
 use super::sessions::SessionArgs;
 use super::store::{self, LocationArgs, WriteArgs};
-use super::units::TimeSpan;
+use super::units::{ByteSize, TimeSpan};
 use super::{demo, exit};
 use crate::backend::Backend;
 use crate::backend::observed::Observed;
@@ -47,6 +47,12 @@ pub struct ServeArgs {
     /// the stream for dead.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = above_zero)]
     keep_alive: TimeSpan,
+
+    /// Memory that all statements together may hold for sorts, joins and groups. Beyond it, sorts and groups go on in temporary
+    /// files (in TMPDIR), and what cannot is refused.
+    #[arg(long, value_name = "SIZE", env = "BTRDB_FLIGHT_QUERY_MEMORY")]
+    #[arg(default_value_t = ByteSize(GatewaySettings::default().memory_bytes_max as u64))]
+    query_memory: ByteSize,
 
     #[command(flatten)]
     sessions: SessionArgs,
@@ -152,7 +158,11 @@ async fn serve_backend(
         keep_alive: args.keep_alive.0,
         ..ServeSettings::default()
     })?;
-    let gateway = Gateway::new(Arc::new(Observed::new(backend)), GatewaySettings::default())?;
+    let queries = GatewaySettings {
+        memory_bytes_max: usize::try_from(args.query_memory.0).unwrap_or(usize::MAX),
+        ..GatewaySettings::default()
+    };
+    let gateway = Gateway::new(Arc::new(Observed::new(backend)), queries)?;
     for listener in &listeners {
         eprintln!(
             "btrdb-flight {} listening on {}, store {store}",

@@ -1,5 +1,6 @@
 //! What clients are given: types that every client knows, whatever a plan computes with.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -8,14 +9,18 @@ use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
 
-/// The schema of the plan in plain types, without DataFusion's own metadata; named as `spelling` says where it does.
-pub(super) fn delivered(plan: &LogicalPlan, spelling: &[Option<&str>]) -> SchemaRef {
+/// The schema of the plan in plain types, without DataFusion's own metadata; named as `titles` says where it does.
+pub(super) fn delivered(plan: &LogicalPlan, titles: &[Option<Cow<'_, str>>]) -> SchemaRef {
     let mut fields: Vec<FieldRef> = plan.schema().fields().iter().map(plain_field).collect();
-    if spelling.len() == fields.len() {
-        for (field, name) in fields.iter_mut().zip(spelling) {
-            if let Some(name) = name {
-                *field = Arc::new(field.as_ref().clone().with_name(*name));
-            }
+    if titles.len() == fields.len() {
+        for (field, title) in fields.iter_mut().zip(titles) {
+            let name = match title {
+                // `COUNT(*)` goes on to be `count(*)`, as it is wherever it is referred to.
+                Some(Cow::Owned(text)) if text.eq_ignore_ascii_case(field.name()) => continue,
+                Some(name) => name.as_ref(),
+                None => continue,
+            };
+            *field = Arc::new(field.as_ref().clone().with_name(name));
         }
     }
     Arc::new(Schema::new(fields))

@@ -17,6 +17,7 @@ use super::comments;
 use super::delivered::plain_field;
 use super::information_schema::View;
 use super::metadata::CollectionsTable;
+use super::names::names_version;
 use super::points::PointColumn;
 use super::resolve::{CATALOG, INFORMATION_SCHEMA, PUBLIC, RELATIONS};
 use crate::backend::Backend;
@@ -342,7 +343,11 @@ pub(super) async fn tables(backend: &dyn Backend, section: &Section) -> Result<V
             .count();
         let (alike, others) = rest.split_at(count);
         rest = others;
-        let is_named = count == 1 && !first.tags.name.is_empty() && !is_reserved(&first.collection);
+        let name = first.tags.name.as_str();
+        let is_named = count == 1
+            && !name.is_empty()
+            && !names_version(name)
+            && !is_reserved(&first.collection);
         listed.extend(alike.iter().map(|stream| {
             ListedTable(if is_named {
                 Kind::Stream(Arc::clone(stream))

@@ -82,6 +82,11 @@ impl StreamName {
     }
 }
 
+/// Whether the name of a stream reads as that of another at one of its versions.
+pub(super) fn names_version(name: &str) -> bool {
+    split_version(name).0 != name
+}
+
 /// `name@133` as `name` and 133. Without digits behind it, an `@` is part of the name.
 fn split_version(text: &str) -> (&str, Option<Version>) {
     if let Some((body, digits)) = text.rsplit_once('@')

@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
-    self, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, Set, Statement as Sql,
-    TableFactor, Use, VisitMut, VisitorMut,
+    self, ContextModifier, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart,
+    SelectFlavor, SelectItem, Set, Statement as Sql, TableFactor, Use, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -16,6 +17,7 @@ use super::columnless::check_columns;
 use super::command::Command;
 use super::functions::Function;
 use super::show;
+use super::titles::title;
 use super::write::{self, lift_with, writes};
 use crate::error::{Code, Error, ErrorKind, Result};
 
@@ -47,6 +49,9 @@ pub(super) fn parse(sql: &str) -> Result<Parsed> {
             **sql = query_in(&query)?;
         }
         let _ = sql.visit(&mut LowercaseFunctions);
+        let _ = sql.visit(&mut FromFirst);
+        for_session(sql);
+        title(sql);
         if sql.visit(&mut Samples).is_break() {
             let why =
                 "DataFusion would pass over it; WHERE random() < 0.1 takes a tenth of the rows";
@@ -247,6 +252,10 @@ fn check_sql(statement: &Sql) -> Result<()> {
             "SET TIME ZONE",
             "times are told in UTC, and carry that zone",
         )),
+        Sql::Set(Set::SetTransaction { .. }) => Err(refused(
+            "SET TRANSACTION",
+            "a transaction is told as it begins: BEGIN, or BEGIN READ ONLY",
+        )),
         Sql::Set(_) => Ok(()),
         Sql::Insert(insert) => {
             write::check(statement)?;
@@ -347,6 +356,30 @@ impl VisitorMut for LowercaseFunctions {
             ))]);
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `FROM streams` is short for `SELECT * FROM streams`; DataFusion would leave all columns out.
+struct FromFirst;
+
+impl VisitorMut for FromFirst {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<()> {
+        if select.flavor == SelectFlavor::FromFirstNoSelect {
+            select.flavor = SelectFlavor::Standard;
+            select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// SET SESSION is SET: there is nothing wider or narrower.
+fn for_session(statement: &mut Sql) {
+    if let Sql::Set(Set::SingleAssignment { scope, .. }) = statement
+        && *scope == Some(ContextModifier::Session)
+    {
+        *scope = None;
     }
 }
 

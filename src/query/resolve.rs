@@ -13,7 +13,7 @@ use futures::future::try_join_all;
 
 use super::information_schema::View;
 use super::metadata::{CollectionsTable, StreamsTable};
-use super::names::{StreamName, Target, near_misses};
+use super::names::{StreamName, Target, names_version, near_misses};
 use super::session::Frame;
 use super::table::{NamedStream, PointsTable, StreamTable};
 use crate::error::{Code, Error, ErrorKind, Result};
@@ -131,6 +131,11 @@ impl Names {
         None
     }
 
+    /// The schema in which the statement means a table whose name stands alone.
+    pub(super) fn schema_of(&self, table: &TableReference) -> &str {
+        default_schema(&self.default_schema, table)
+    }
+
     /// The columns of the table of that name, as [`table`](Self::table) finds it, or of a view.
     pub(super) fn columns(&self, schema: &str, table: &str) -> Option<SchemaRef> {
         if schema == INFORMATION_SCHEMA {
@@ -189,7 +194,8 @@ pub(super) fn listing_of(
     }
     let mut listing = HashMap::<String, Vec<(String, NamedStream)>>::new();
     for descriptor in streams {
-        let reserved = [PUBLIC, INFORMATION_SCHEMA].contains(&descriptor.collection.as_str());
+        let reserved = [PUBLIC, INFORMATION_SCHEMA].contains(&descriptor.collection.as_str())
+            || names_version(&descriptor.tags.name);
         let (schema, table) = if reserved || counts[&key(&descriptor)] > 1 {
             (PUBLIC.to_owned(), descriptor.id.to_string())
         } else {
@@ -387,10 +393,25 @@ async fn unknown_path(frame: &Arc<Frame>, collection: &str, name: &str) -> Error
             names => format!("the collection has {names}"),
         }
     } else {
-        format!("did you mean {}", near.join(", "))
+        did_you_mean(name, &near)
     };
     Error::not_found(format!("stream {collection}/{name} does not exist: {hint}"))
         .with_code(Code::NoSuchStream)
+}
+
+/// Names that are near, written as SQL takes them.
+fn did_you_mean(wanted: &str, near: &[&str]) -> String {
+    let quoted: Vec<String> = near.iter().map(|name| format!("\"{name}\"")).collect();
+    let is_case = near.iter().any(|name| name.to_lowercase() == wanted);
+    format!(
+        "did you mean {}{}",
+        quoted.join(", "),
+        if is_case {
+            "? Names with capitals stand in double quotes"
+        } else {
+            ""
+        }
+    )
 }
 
 async fn unknown_collection(frame: &Arc<Frame>, collection: &str) -> Error {
@@ -402,7 +423,7 @@ async fn unknown_collection(frame: &Arc<Frame>, collection: &str) -> Error {
     let hint = if near.is_empty() {
         "SELECT collection FROM collections lists them".to_owned()
     } else {
-        format!("did you mean {}", near.join(", "))
+        did_you_mean(collection, &near)
     };
     Error::not_found(format!(
         "collection \"{collection}\" does not exist: {hint}"

@@ -19,18 +19,18 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::MemTable;
 use datafusion::catalog::default_table_source::provider_as_source;
+use datafusion::common::TableReference;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, Query, SelectItem, SetExpr, ShowStatementFilter,
-    ShowStatementFilterPosition, ShowStatementIn, ShowStatementInParentType, ShowStatementOptions,
-    Statement as Sql, TableFactor, TableWithJoins,
+    Ident, ObjectName, ShowStatementFilter, ShowStatementFilterPosition, ShowStatementIn,
+    ShowStatementInParentType, ShowStatementOptions, Statement as Sql,
 };
 
 use super::errors::from_datafusion;
 use super::information_schema::columns_of;
 use super::listing::matching;
-use super::resolve::{CATALOG, INFORMATION_SCHEMA, Names, PUBLIC};
+use super::resolve::{CATALOG, Names};
 use crate::error::{Error, Result};
 
 /// What can be shown, for messages that refuse the rest.
@@ -213,13 +213,13 @@ fn inside(what: &str, place: &ShowStatementIn) -> Result<Vec<String>> {
     Ok(catalog.into_iter().chain(schema).collect())
 }
 
-fn parts(name: &ObjectName) -> Vec<String> {
+pub(super) fn parts(name: &ObjectName) -> Vec<String> {
     let idents = name.0.iter().filter_map(|part| part.as_ident());
     idents.map(normal).collect()
 }
 
 /// An identifier as SQL reads it: without quotes, in lower case.
-fn normal(ident: &Ident) -> String {
+pub(super) fn normal(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),
@@ -259,7 +259,10 @@ pub(super) fn columns_plan(parsed: &Parsed, names: &Names) -> Result<Option<Logi
         }
     };
     let (schema, table) = match name.as_slice() {
-        [table] => (PUBLIC, table.as_str()),
+        [table] => {
+            let reference = TableReference::bare(table.as_str());
+            (names.schema_of(&reference), table.as_str())
+        }
         [.., schema, table] => (schema.as_str(), table.as_str()),
         [] => return Err(Error::invalid("SHOW COLUMNS needs the name of a table")),
     };
@@ -325,58 +328,6 @@ fn plan_of(rows: RecordBatch) -> Result<LogicalPlan> {
     LogicalPlanBuilder::scan("columns", provider_as_source(Arc::new(table)), None)
         .and_then(LogicalPlanBuilder::build)
         .map_err(from_datafusion)
-}
-
-/// The names that a query over nothing but `information_schema` gives its columns, spelled as it spells them.
-///
-/// SQL does not tell `AS Name` from `AS name`, and results are named in lower case. Tools that ask about the catalogue look
-/// for the spelling that they asked with, though, for that is what most databases answer them.
-pub(super) fn spelling(parsed: &Parsed) -> Vec<Option<&str>> {
-    let select = match parsed {
-        Parsed::Statement(statement) => match statement.as_ref() {
-            Sql::Query(query) => select_of(query),
-            _ => None,
-        },
-        _ => None,
-    };
-    let Some(select) = select
-        .filter(|select| !select.from.is_empty() && select.from.iter().all(is_information_schema))
-    else {
-        return Vec::new();
-    };
-    let mut names = Vec::with_capacity(select.projection.len());
-    for item in &select.projection {
-        match item {
-            SelectItem::UnnamedExpr(Expr::Wildcard(_))
-            | SelectItem::QualifiedWildcard(..)
-            | SelectItem::Wildcard(_) => return Vec::new(),
-            SelectItem::ExprWithAlias { alias, .. } => names.push(Some(alias.value.as_str())),
-            _ => names.push(None),
-        }
-    }
-    names
-}
-
-fn select_of(query: &Query) -> Option<&datafusion::sql::sqlparser::ast::Select> {
-    match query.body.as_ref() {
-        SetExpr::Select(select) if query.with.is_none() => Some(select),
-        _ => None,
-    }
-}
-
-fn is_information_schema(from: &TableWithJoins) -> bool {
-    let joined = from.joins.iter().map(|join| &join.relation);
-    std::iter::once(&from.relation)
-        .chain(joined)
-        .all(|table| match table {
-            TableFactor::Table {
-                name, args: None, ..
-            } => {
-                let parts = parts(name);
-                parts.len() >= 2 && parts[parts.len() - 2] == INFORMATION_SCHEMA
-            }
-            _ => false,
-        })
 }
 
 #[cfg(test)]
@@ -447,30 +398,6 @@ mod tests {
         ] {
             let error = query(sql).expect_err(sql);
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{sql}: {error}");
-        }
-    }
-
-    #[test]
-    fn only_queries_of_the_information_schema_keep_their_spelling() {
-        let spelled = |sql: &str| {
-            let parsed = parsed(sql);
-            let names = spelling(&parsed).into_iter();
-            names
-                .map(|name| name.map(str::to_owned))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            spelled("SELECT table_name AS Name, table_type FROM information_schema.tables"),
-            [Some("Name".to_owned()), None]
-        );
-        for sql in [
-            "SELECT name AS Name FROM streams",
-            "SELECT 1 AS One",
-            "SELECT *, 1 AS One FROM information_schema.tables",
-            "SELECT name AS Name FROM information_schema.tables JOIN streams ON true",
-            "SELECT Name AS Name FROM information_schema.tables UNION SELECT name FROM streams",
-        ] {
-            assert_eq!(spelled(sql), [], "{sql}");
         }
     }
 }

@@ -24,7 +24,7 @@ use super::plans::{Planned, is_timeless};
 use super::resolve::{Meaning, Wanted};
 use super::rules::with_frame;
 use super::session::Frame;
-use super::show::spelling;
+use super::titles::titles;
 use super::write::{self, Change, Outcome};
 use super::yielding::yielding;
 use crate::error::{Error, Result};
@@ -77,11 +77,11 @@ impl Statement {
         // Types are settled before anything is said of them: `SELECT 1 UNION SELECT 2.5` is not integers.
         let typed = typed(&state, plan.clone())?;
         let schema = match &writing {
-            None => delivered(&typed, &spelling(&parsed)),
+            None => delivered(&typed, &titles(&parsed)),
             Some(Writing {
                 explained: Some(explained),
                 ..
-            }) => delivered(explained, &spelling(&parsed)),
+            }) => delivered(explained, &titles(&parsed)),
             Some(_) => write::counted(),
         };
         let parameters = parameters::of(&parsed, &typed)?;
@@ -314,16 +314,17 @@ impl Statement {
             return Ok(self);
         }
         let interrupt = self.interrupt.clone();
+        let values = parameters::fit(values, &self.parameters)?;
         let planned = if arguments::parameters(&self.parsed).is_empty() {
             self
         } else {
             let mut parsed = self.parsed;
-            arguments::substitute(&mut parsed, values)?;
+            arguments::substitute(&mut parsed, &values)?;
             self.planner.plan(parsed).await?
         };
         let plan = planned
             .plan
-            .with_param_values(ParamValues::from(values.to_vec()))
+            .with_param_values(ParamValues::from(values))
             .map_err(from_datafusion)?;
         let bound = Self::new(
             planned.parsed,

@@ -41,6 +41,7 @@ use super::points::{PointColumn, time_column};
 use super::scan::batch_of;
 use super::selection::select;
 use super::session::{Frame, SessionOptions, Settings};
+use super::write;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::model::query::BATCH_ROWS;
 use crate::model::{StreamDescriptor, StreamId, SubscriptionUpdate, Write};
@@ -97,6 +98,12 @@ impl Gateway {
     /// As [`prepare`](Self::prepare); Unsupported, with the reason, for statements that cannot be answered row by row, and for
     /// tables other than `points` and those of streams.
     pub async fn tail(&self, sql: &str, session: &SessionOptions) -> Result<Tail> {
+        let parsed = parse(sql)?;
+        if write::writing(&parsed).is_some() {
+            return Err(Error::unsupported(
+                "a tail follows a SELECT; what writes is run as an update",
+            ));
+        }
         let settings = &self.shared.settings;
         let frame = Arc::new(Frame::new(
             Arc::clone(&self.shared.backend),
@@ -112,7 +119,7 @@ impl Gateway {
             optimizers: Arc::clone(&self.shared.optimizers),
             read_only: true,
         };
-        let statement = planner.plan(parse(sql)?).await?;
+        let statement = planner.plan(parsed).await?;
         if !statement.parameters().fields().is_empty() {
             return Err(Error::invalid(
                 "a tail binds no parameters: write their values into its text",

@@ -12,9 +12,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+#[cfg(unix)]
+use futures::TryStreamExt;
+#[cfg(unix)]
+use socket2::SockRef;
 use tokio::net::TcpListener;
 #[cfg(unix)]
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 #[cfg(unix)]
@@ -38,6 +42,10 @@ use guard::Guarded;
 
 /// HTTP/2 flow-control window of a call and of a connection: large enough that a fast reader never waits for an update.
 const WINDOW_BYTES: u32 = 16 << 20;
+
+/// What a Unix socket may hold that was not read, as far as the system allows it.
+#[cfg(unix)]
+const SOCKET_BYTES: usize = 4 << 20;
 
 /// Largest HTTP/2 frame that a client may send: fewer system calls for each megabyte put.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
@@ -282,11 +290,19 @@ async fn serve(
         }
         #[cfg(unix)]
         Listener::Unix(listener) => {
-            let incoming = UnixListenerStream::new(listener);
+            let incoming = UnixListenerStream::new(listener).inspect_ok(make_room);
             router.serve_with_incoming_shutdown(incoming, stop).await
         }
     }
     .map_err(|error| Error::new(ErrorKind::Unavailable, "a listener failed").with_source(error))
+}
+
+/// Lets a message wait in the socket while its reader is busy. Over TCP the system finds out by itself how much may.
+#[cfg(unix)]
+fn make_room(stream: &UnixStream) {
+    if let Err(error) = SockRef::from(stream).set_send_buffer_size(SOCKET_BYTES) {
+        tracing::debug!(%error, "a Unix socket keeps its small buffer");
+    }
 }
 
 fn flatten(ended: Option<std::result::Result<Result<()>, tokio::task::JoinError>>) -> Result<()> {

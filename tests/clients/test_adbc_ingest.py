@@ -158,3 +158,17 @@ def test_types_of_other_programs(adbc, collection):
         unclear = pa.table({"time": pa.array([3], pa.int32()), "value": pa.array([1.0])})
         with pytest.raises(Error, match='"time" is Int32'):
             cursor.adbc_ingest("a", unclear, mode="append", db_schema_name=collection)
+
+
+def test_a_table_without_rows_changes_nothing(adbc, collection):
+    empty = pa.table({"time": pa.array([], UTC), "value": pa.array([], pa.float64())})
+    with adbc.cursor() as cursor:
+        cursor.adbc_ingest("a", pa.table({"time": pa.array([1], UTC), "value": [1.0]}), mode="create", db_schema_name=collection)
+        for nothing in (empty.schema.empty_table(), empty.to_reader(), pa.Table.from_batches(empty.to_batches(), empty.schema)):
+            assert cursor.adbc_ingest("a", nothing, mode="append", db_schema_name=collection) == 0
+        assert count(cursor, collection, "a") == 1
+
+
+def test_nothing_is_ingested_into_the_schema_about_schemas(adbc):
+    with adbc.cursor() as cursor, pytest.raises(Error, match="nothing is ingested into information_schema"):
+        cursor.adbc_ingest("a", pa.table({"time": pa.array([1], UTC), "value": [1.0]}), mode="create", db_schema_name="information_schema")

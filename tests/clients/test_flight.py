@@ -275,6 +275,7 @@ def test_what_cannot_be_followed_says_why(flight):
         ("SELECT avg(value) FROM points", "an aggregate"),
         ("SELECT * FROM points ORDER BY time", "ORDER BY"),
         ("SELECT * FROM streams", "it follows points"),
+        ("INSERT INTO streams (collection, name) VALUES ('lab', 'a')", "a tail follows a SELECT"),
     ]:
         with pytest.raises(pa.ArrowNotImplementedError, match=said):
             _, reader = flight.do_exchange(fl.FlightDescriptor.for_command(sql))

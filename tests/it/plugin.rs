@@ -137,11 +137,11 @@ async fn mistakes_say_what_would_help() {
     let cases = [
         (
             "SELECT * FROM btrdb.\"pmu/north\".voltag",
-            "did you mean voltage",
+            "did you mean \"voltage\"",
         ),
         (
             "SELECT * FROM raw_values('pmu/north/voltag')",
-            "did you mean voltage",
+            "did you mean \"voltage\"",
         ),
         ("SELECT * FROM btrdb.lab.twin", "ambiguous"),
         (

@@ -343,12 +343,12 @@ async fn mistakes_are_answered_with_what_would_help() {
         (
             "SELECT * FROM \"pmu/north\".\"voltag\"",
             ErrorKind::NotFound,
-            "did you mean voltage",
+            "did you mean \"voltage\"",
         ),
         (
             "SELECT * FROM \"pmu/nort\".\"voltage\"",
             ErrorKind::NotFound,
-            "did you mean pmu/north",
+            "did you mean \"pmu/north\"",
         ),
         (
             "SELECT * FROM stream",

@@ -142,7 +142,9 @@ fn check_update(update: &Update) -> Result<()> {
             "write the other table as a sub-query in SET or WHERE",
         ),
         (
-            update.selection.is_none(),
+            // Points are not changed in place at all, which is said once it is known that they are meant.
+            update.selection.is_none()
+                && name_of(&update.table).is_none_or(|name| last_word(name) == "streams"),
             "UPDATE without WHERE",
             "it would change every stream; if that is what you want, say WHERE true",
         ),

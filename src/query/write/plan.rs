@@ -33,7 +33,7 @@ use crate::query::catalogue::StreamColumn;
 use crate::query::errors::from_datafusion;
 use crate::query::functions::Function;
 use crate::query::metadata::StreamsTable;
-use crate::query::resolve::{CATALOG, Names, PUBLIC};
+use crate::query::resolve::{CATALOG, Names};
 use crate::query::table::{PointsTable, StreamTable};
 
 /// A table that can be written.
@@ -67,7 +67,8 @@ fn target_of(names: &Names, name: &ObjectName, verb: &str) -> Result<Target> {
             "it is a function of what is stored; write to the stream's table, or to points",
         ));
     }
-    let resolved = reference.resolve(CATALOG, PUBLIC);
+    let schema = names.schema_of(&reference).to_owned();
+    let resolved = reference.resolve(CATALOG, &schema);
     let Some(table) = names.table(&resolved.schema, &resolved.table) else {
         return Err(refused(
             &format!("{verb} {name}"),

@@ -24,6 +24,9 @@ pub(super) const CATALOG: &str = "btrdb";
 /// The schema of the relations that are not streams.
 pub(super) const PUBLIC: &str = "public";
 
+/// The schema about schemas.
+pub(super) const INFORMATION_SCHEMA: &str = "information_schema";
+
 /// Whether [`Shared::metadata`] answers `command`.
 pub(super) fn is_metadata(command: &Command) -> bool {
     matches!(

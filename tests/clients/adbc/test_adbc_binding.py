@@ -229,3 +229,25 @@ def test_several_rows_of_a_query_are_answered_row_by_row(cursor, stream):
     batches = [pa.record_batch([pa.array([limit])], names=["0"]) for limit in (1, 2)]
     cursor.execute(f"SELECT value FROM {stream} WHERE value < ? ORDER BY time", pa.Table.from_batches(batches))
     assert cursor.fetchall() == [(0.0,), (0.0,), (1.0,)]
+
+
+def test_a_parameter_may_stand_in_several_places(adbc, cursor, stream):
+    bounds = f"SELECT count(*) FROM {stream} WHERE time >= $1 AND time < $1 + INTERVAL '1 minute'"
+    assert parameters(cursor, bounds) == [pa.timestamp("ns", tz="UTC")]
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    everything = one(adbc, f"SELECT count(*) FROM {stream}")
+    for since in (epoch, "1970-01-01T00:00:00Z"):
+        assert one(adbc, bounds, (since,)) == everything
+    assert parameters(cursor, f"SELECT * FROM {stream} WHERE time < ? + INTERVAL '1 minute'") == [pa.timestamp("ns", tz="UTC")]
+    assert one(adbc, f"SELECT count(*) FROM {stream} WHERE value > $1 AND $1 < 5", (-1.5,)) == one(
+        adbc, f"SELECT count(*) FROM {stream} WHERE value > -1.5"
+    )
+    # Nothing fits both: what is bound decides.
+    assert parameters(cursor, "SELECT $1 + 1, $1 || 'a'") == [pa.null()]
+
+
+def test_a_span_of_time_is_the_width_of_a_bucket(adbc, cursor, stream):
+    buckets = f"SELECT date_bin(?, time) AS bucket, count(*) AS n FROM {stream} GROUP BY bucket ORDER BY bucket"
+    assert parameters(cursor, buckets) == [pa.month_day_nano_interval()]
+    written = buckets.replace("?", "INTERVAL '1 second'")
+    assert ask(adbc, buckets, (datetime.timedelta(seconds=1),)) == ask(adbc, written)

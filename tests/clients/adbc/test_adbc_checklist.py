@@ -48,6 +48,9 @@ NEEDS = {
         "test_adbc_executing.py": [
             "rows_",
             "the_columns",
+            "columns_without",
+            "the_present",
+            "no_call",
             "an_empty_result",
             "results_arrive",
             "compressed_bodies",
@@ -111,6 +114,7 @@ NEEDS = {
             "dense_unions",
             "parameters_name",
             "a_prepared_statement",
+            "a_span_of_time",
             "it_is_prepared_once",
             "values_are_never",
             "limits_",
@@ -120,7 +124,7 @@ NEEDS = {
         "test_adbc_updating.py": ["many_rows"],
     },
     "the schema of parameters is told in order, and one that nothing tells is of the null type": {
-        "test_adbc_binding.py": ["the_types_of_parameters", "a_parameter_whose_type", "a_statement_without_parameters"],
+        "test_adbc_binding.py": ["the_types_of_parameters", "a_parameter_whose_type", "a_parameter_may", "a_statement_without_parameters"],
     },
     "dictionaries of parameters fail in the driver": {
         "test_adbc_binding.py": ["dictionaries_"],

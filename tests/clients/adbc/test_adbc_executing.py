@@ -271,3 +271,37 @@ def test_compressed_bodies_are_read(wire, flight, collection, codec):
             assert cursor.fetch_arrow_table().combine_chunks() == table.combine_chunks()
         sizes[len(headers)] = sum(map(len, wire.of("DoGet")[-1].answers))
     assert sizes[1] < sizes[0] / 2
+
+
+def test_columns_without_a_name_are_called_as_they_are_written(cursor, stream):
+    def names(sql):
+        cursor.execute(sql)
+        return cursor.fetch_arrow_table().column_names
+
+    assert names(f"SELECT 1, max(value), COUNT(*), value FROM {stream} GROUP BY value LIMIT 1") == ["1", "max(value)", "count(*)", "value"]
+    assert names(f"SELECT time, time::text, time, 1, 1 FROM {stream}") == ["time", "time::TEXT", "time_1", "1", "1_1"]
+    bucket = "date_bin(INTERVAL '1 minute', time)"
+    assert names(f"SELECT {bucket}, count(*) FROM {stream} GROUP BY {bucket} ORDER BY {bucket}") == [bucket, "count(*)"]
+    day = "time::DATE"
+    assert names(f"SELECT {day}, count(*) FROM {stream} GROUP BY {day} ORDER BY {day}") == [day, "count(*)"]
+    assert names(f"SELECT DISTINCT {day} FROM {stream} ORDER BY {day}") == [day]
+    assert names(f"FROM {stream} LIMIT 1") == ["time", "value"]
+
+
+def test_the_present_is_in_utc(adbc, cursor, stream):
+    cursor.execute(f"SELECT now() AS now, current_timestamp AS current, max(time) AS last, '2026-01-01T00:00:00Z'::timestamptz AS then FROM {stream}")
+    table = cursor.fetch_arrow_table()
+    assert [str(kind) for kind in table.schema.types] == ["timestamp[ns, tz=UTC]"] * 4
+    ages = table.to_pandas()
+    assert ((ages.now - ages["last"]).dt.days > 365).all()
+    assert one(adbc, f"SELECT count(*) FROM {stream} WHERE time > now() - INTERVAL '1 hour'") == 0
+    assert one(adbc, f"SELECT count(*) FROM {stream} WHERE time > now() - ?", (datetime.timedelta(hours=1),)) == 0
+
+
+def test_no_call_makes_more_than_the_server_has(cursor):
+    for call in ("array_repeat(1, 800000000)", "array_resize([1], 800000000)", "range(0, 500000000)", "generate_series(1, 900000000)"):
+        with pytest.raises(adbc_driver_manager.Error, match="would make .* at most"):
+            cursor.execute(f"SELECT cardinality({call})")
+            cursor.fetchall()
+    cursor.execute("SELECT cardinality(range(0, 1000))")
+    assert cursor.fetchone() == (1000,)

@@ -223,3 +223,23 @@ def test_many_sessions_come_and_go(server):
     for _ in range(200):
         with connect(server, db_kwargs=COOKIES, autocommit=True) as connection:
             connection.adbc_connection.set_options(**{f"{TEXT}btrdb.merge": "retain"})
+
+
+def test_the_schema_is_where_names_are_written(session, server, flight, collection):
+    put(flight, [collection, "a"], points([0, 1], [1.0, 2.0]))
+    ask(session, f'USE "{collection}"')
+    with session.cursor() as cursor:
+        cursor.execute("INSERT INTO a VALUES ('1970-01-01T00:00:01Z', 3)")
+        assert cursor.adbc_ingest("a", points([5], [4.0]), mode="append") == 1
+        assert cursor.adbc_ingest("b", points([5], [4.0]), mode="create") == 1
+        cursor.execute("SHOW COLUMNS FROM a")
+        assert cursor.fetch_arrow_table()["column_name"].to_pylist() == ["time", "value"]
+        cursor.execute("DELETE FROM a WHERE time = '1970-01-01T00:00:01Z'")
+    assert one(session, f'SELECT count(*) FROM "{collection}".a') == 3
+    assert one(session, f'SELECT count(*) FROM "{collection}".b') == 1
+    # What is in public stays where it is.
+    assert one(session, f"SELECT count(*) FROM streams WHERE collection = '{collection}'") == 2
+    with connect(server, db_kwargs={"adbc.flight.sql.rpc.call_header.x-btrdb-schema": collection}, autocommit=True) as other:
+        with other.cursor() as cursor:
+            assert cursor.adbc_ingest("a", points([6], [4.0]), mode="append") == 1
+        assert one(other, "SELECT count(*) FROM a") == 4

@@ -25,13 +25,13 @@ use super::targets::Targets;
 use super::{Put, Reply};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::model::MergePolicy;
-use crate::query::Veil;
+use crate::query::{SessionOptions, Veil};
 use crate::serve::flight::Shared;
 use crate::serve::flight::call::CallOptions;
 use crate::serve::flight::descriptor::{
     POINTS, Place, STREAMS, StreamPath, check_ids, find_one, unknown_stream,
 };
-use crate::serve::flight::metadata::{CATALOG, PUBLIC};
+use crate::serve::flight::metadata::{CATALOG, INFORMATION_SCHEMA, PUBLIC};
 
 /// # Errors
 /// [`ErrorKind::NotFound`] for a table that must exist, [`ErrorKind::Conflict`] for one that must not, and
@@ -61,13 +61,16 @@ pub(super) async fn open(
         transaction => transaction,
     };
     // A transaction that is gone, or must not write, is told now, and not after the rows were applied.
-    let merge = merge(&shared, call, &transaction)?;
+    let session = session(&shared, call, &transaction)?;
+    let set = Some(session.merge).filter(|merge| *merge != MergePolicy::default());
+    // The header of a call says more than a SET before it.
+    let merge = call.merge.or(set);
     let mode = Mode::of(&ingest.table_definition_options.unwrap_or_default());
     let reply = Reply::Count {
         transaction: transaction.clone(),
     };
     let schema = ingest.schema.as_deref().unwrap_or_default();
-    match Table::of(schema, &ingest.table)? {
+    match Table::of(schema, &session.schema, &ingest.table)? {
         Table::Streams => {
             mode.check_shared(STREAMS)?;
             Ok(Put::Streams(Box::new(StreamsPut::new(shared, rows, reply))))
@@ -89,11 +92,13 @@ pub(super) async fn open(
     }
 }
 
-/// What becomes of ingested points whose time is taken, if the call, its transaction or its session says so: the header of a
-/// call says more than a SET before it.
-fn merge(shared: &Shared, call: &CallOptions, transaction: &[u8]) -> Result<Option<MergePolicy>> {
+/// What the session is set to, and the transaction.
+///
+/// # Errors
+/// [`ErrorKind::Denied`] if it must not write.
+fn session(shared: &Shared, call: &CallOptions, transaction: &[u8]) -> Result<SessionOptions> {
     let base = shared.settings_of(call)?;
-    let options = if transaction.is_empty() {
+    let mut options = if transaction.is_empty() {
         base
     } else {
         shared.transactions.settings(transaction, base)?
@@ -104,8 +109,8 @@ fn merge(shared: &Shared, call: &CallOptions, transaction: &[u8]) -> Result<Opti
             "the transaction was begun READ ONLY: end it, and ingest in another",
         ));
     }
-    let set = Some(options.merge).filter(|merge| *merge != MergePolicy::default());
-    Ok(call.merge.or(set))
+    call.apply(&mut options)?;
+    Ok(options)
 }
 
 /// Where rows go.
@@ -117,14 +122,26 @@ enum Table {
 }
 
 impl Table {
-    fn of(schema: &str, table: &str) -> Result<Self> {
+    /// `own_schema` is where the session looks up names that stand alone.
+    fn of(schema: &str, own_schema: &str, table: &str) -> Result<Self> {
+        let place = Place::of_word(table);
+        let schema = match (schema, &place) {
+            ("", None) => own_schema,
+            _ => schema,
+        };
+        if schema == INFORMATION_SCHEMA {
+            return Err(Error::unsupported(format!(
+                "nothing is ingested into {INFORMATION_SCHEMA}: it tells about tables, and a collection of that name would be \
+                 hidden behind it"
+            )));
+        }
         if !matches!(schema, "" | PUBLIC) {
             return Ok(Self::Stream(StreamPath::Named {
                 collection: schema.to_owned(),
                 name: table.to_owned(),
             }));
         }
-        match Place::of_word(table) {
+        match place {
             Some(Place::Relation(POINTS)) => Ok(Self::Points),
             Some(Place::Relation(STREAMS)) => Ok(Self::Streams),
             Some(Place::Relation(other)) => Err(Error::unsupported(format!(
@@ -232,14 +249,24 @@ mod tests {
             ("lab/one", "a/b", stream("lab/one", "a/b")),
             ("", "lab/one/a", stream("lab/one", "a")),
         ] {
-            assert_eq!(Table::of(schema, table).expect("a table"), expected);
+            assert_eq!(Table::of(schema, PUBLIC, table).expect("a table"), expected);
         }
+        for (schema, table, expected) in [
+            ("", "points", Table::Points),
+            ("", "a", stream("lab", "a")),
+            ("", "other/a", stream("other", "a")),
+            ("other", "a", stream("other", "a")),
+        ] {
+            assert_eq!(Table::of(schema, "lab", table).expect("a table"), expected);
+        }
+        let error = Table::of(INFORMATION_SCHEMA, PUBLIC, "mine").expect_err("hidden");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
         for (table, kind) in [
             ("collections", ErrorKind::Unsupported),
             ("lab/*", ErrorKind::NotFound),
             ("mine", ErrorKind::NotFound),
         ] {
-            let error = Table::of("", table).expect_err("no table");
+            let error = Table::of("", PUBLIC, table).expect_err("no table");
             assert_eq!(error.kind(), kind, "{error}");
         }
     }
