@@ -86,17 +86,19 @@ fn uncast(expr: &Expr) -> String {
 /// case; tools that ask `information_schema` look for the letters that they asked with, though, for that is what most
 /// databases answer them.
 pub(super) fn titles(parsed: &Parsed) -> Vec<Option<Cow<'_, str>>> {
-    let select = match parsed {
+    let body = match parsed {
         Parsed::Statement(statement) => match statement.as_ref() {
-            Sql::Query(query) => select_of(&query.body),
+            Sql::Query(query) => Some(query.body.as_ref()),
             _ => None,
         },
         _ => None,
     };
-    let Some(select) = select else {
+    let Some((body, select)) = body.and_then(|body| Some((body, select_of(body)?))) else {
         return Vec::new();
     };
-    let keeps_letters = !select.from.is_empty() && select.from.iter().all(is_information_schema);
+    let keeps_letters = matches!(body, SetExpr::Select(_))
+        && !select.from.is_empty()
+        && select.from.iter().all(is_information_schema);
     let mut names = Vec::with_capacity(select.projection.len());
     for item in &select.projection {
         names.push(match item {

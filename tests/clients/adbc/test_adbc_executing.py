@@ -284,7 +284,7 @@ def test_columns_without_a_name_are_called_as_they_are_written(cursor, stream):
     assert names(f"SELECT {bucket}, count(*) FROM {stream} GROUP BY {bucket} ORDER BY {bucket}") == [bucket, "count(*)"]
     day = "time::DATE"
     assert names(f"SELECT {day}, count(*) FROM {stream} GROUP BY {day} ORDER BY {day}") == [day, "count(*)"]
-    assert names(f"SELECT DISTINCT {day} FROM {stream} ORDER BY {day}") == [day]
+    assert names(f"SELECT {day}, count(*) FROM {stream} GROUP BY ALL ORDER BY {day}") == [day, "count(*)"]
     assert names(f"FROM {stream} LIMIT 1") == ["time", "value"]
 
 
