@@ -43,9 +43,10 @@ use guard::Guarded;
 /// HTTP/2 flow-control window of a call and of a connection: large enough that a fast reader never waits for an update.
 const WINDOW_BYTES: u32 = 16 << 20;
 
-/// What a Unix socket may hold that was not read, as far as the system allows it.
+/// What a Unix socket may hold that was not read, as far as the system allows it, which counts twice as much. A message fits; with
+/// more, what is read has left the processor's caches.
 #[cfg(unix)]
-const SOCKET_BYTES: usize = 4 << 20;
+const SOCKET_BYTES: usize = 512 << 10;
 
 /// Largest HTTP/2 frame that a client may send: fewer system calls for each megabyte put.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
