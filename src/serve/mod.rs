@@ -58,7 +58,7 @@ pub enum Listener {
     Tcp(TcpListener),
     /// TLS over TCP.
     Tls(TcpListener, Identity),
-    /// A Unix socket, for clients on this machine: about half the cost of loopback TCP.
+    /// A Unix socket, for clients on this machine.
     #[cfg(unix)]
     Unix(UnixListener),
 }
