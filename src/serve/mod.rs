@@ -11,7 +11,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arrow_flight::flight_service_server::FlightServiceServer;
 #[cfg(unix)]
 use futures::TryStreamExt;
 #[cfg(unix)]
@@ -37,7 +36,7 @@ mod guard;
 
 use auth::Gate;
 use btrdb::{BtrdbServer, BtrdbSettings};
-use flight::FlightServer;
+use flight::FlightRoutes;
 use guard::Guarded;
 
 /// HTTP/2 flow-control window of a call and of a connection: large enough that a fast reader never waits for an update.
@@ -240,7 +239,7 @@ pub async fn run(
 
 /// What every listener serves.
 struct Services {
-    flight: FlightServiceServer<FlightServer>,
+    flight: FlightRoutes,
     btrdb: BTrDbServer<BtrdbServer>,
     gate: Gate,
 }

@@ -6,12 +6,13 @@
 //!
 //! Statements deliver exactly their schema, in types that every client knows; nothing is converted here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+use arrow::ipc::writer::{IpcWriteOptions, StreamEncoder};
 use arrow_flight::{FlightData, IpcMessage, SchemaAsIpc};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
@@ -22,6 +23,7 @@ use super::Shared;
 use super::compression::Compression;
 use super::idle::while_read;
 use super::keep_alive::keep_alive;
+use super::message::Message;
 use super::status::status;
 use crate::error::{Error, Result};
 
@@ -33,7 +35,7 @@ const MESSAGE_BYTES: usize = 1 << 20;
 const FIRST_MESSAGE_BYTES: usize = 64 << 10;
 
 /// Answers to DoGet.
-pub(super) type DataStream = BoxStream<'static, std::result::Result<FlightData, Status>>;
+pub(super) type DataStream = BoxStream<'static, std::result::Result<Message, Status>>;
 
 /// How answers travel.
 #[derive(Clone, Copy, Debug)]
@@ -160,47 +162,26 @@ fn head(batch: &RecordBatch, aim: usize, bytes: usize) -> (RecordBatch, RecordBa
 }
 
 /// Batches to messages.
-struct Encoder {
-    generator: IpcDataGenerator,
-    dictionaries: DictionaryTracker,
-    options: IpcWriteOptions,
-    context: IpcWriteContext,
-}
+struct Encoder(StreamEncoder);
 
 impl Encoder {
-    fn new(compression: Compression) -> Result<Self> {
+    /// The schema's message, and what encodes the batches behind it.
+    fn new(schema: &SchemaRef, compression: Compression) -> Result<(Message, Self)> {
         let options = IpcWriteOptions::default().try_with_compression(compression.codec());
-        let mut context = IpcWriteContext::default();
-        // The next body takes as much as the last, and need not grow to it step by step.
-        context.set_reserve_scratch(true);
-        Ok(Self {
-            generator: IpcDataGenerator::default(),
-            dictionaries: DictionaryTracker::new(true),
-            options: options.map_err(unencodable)?,
-            context,
-        })
-    }
-
-    fn schema(&self, schema: &Schema) -> FlightData {
-        SchemaAsIpc::new(schema, &self.options).into()
-    }
-
-    fn batch(&mut self, batch: &RecordBatch) -> Result<FlightData> {
-        let (dictionaries, message) = self
-            .generator
-            .encode(
-                batch,
-                &mut self.dictionaries,
-                &self.options,
-                &mut self.context,
-            )
+        let options = options.map_err(unencodable)?;
+        let declared = FlightData::from(SchemaAsIpc::new(schema, &options));
+        let batches = StreamEncoder::try_new_with_options(schema, options);
+        let mut batches = batches.map_err(unencodable)?;
+        // Before its first batch it encodes the schema, which Flight frames in its own way.
+        let _schema = batches
+            .encode(&RecordBatch::new_empty(Arc::clone(schema)))
             .map_err(unencodable)?;
-        if !dictionaries.is_empty() {
-            return Err(Error::internal(
-                "an answer has dictionaries, which its schema does not declare",
-            ));
-        }
-        Ok(message.into())
+        let declared = Message::of_header(declared.data_header);
+        Ok((declared, Self(batches)))
+    }
+
+    fn batch(&mut self, batch: &RecordBatch) -> Result<Message> {
+        Message::of_batch(self.0.encode(batch).map_err(unencodable)?)
     }
 }
 
@@ -216,8 +197,7 @@ pub(super) fn encode<S>(schema: SchemaRef, batches: S, delivery: Delivery) -> Re
 where
     S: Stream<Item = Result<RecordBatch>> + Send + 'static,
 {
-    let mut encoder = Encoder::new(delivery.compression)?;
-    let declared = encoder.schema(&schema);
+    let (declared, mut encoder) = Encoder::new(&schema, delivery.compression)?;
     let mut splitter = Splitter::new();
     let pieces = keep_alive(batches, schema, delivery.keep_alive)
         .map_ok(move |batch| stream::iter(splitter.split(batch).into_iter().map(Ok)))
@@ -248,8 +228,6 @@ pub(super) fn schema_bytes(schema: &Schema) -> Result<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
     use arrow_flight::decode::FlightRecordBatchStream;
     use arrow_flight::error::FlightError;
@@ -337,7 +315,11 @@ mod tests {
             let sent = points(200_000);
             let batches = stream::iter([Ok(sent.slice(0, 0)), Ok(sent.clone())]);
             let messages = encode(sent.schema(), batches, plain(compression)).expect("encodes");
-            let messages: Vec<_> = messages.try_collect().await.expect("encodes");
+            let messages: Vec<_> = messages
+                .map_ok(FlightData::from)
+                .try_collect()
+                .await
+                .expect("encodes");
             let bytes: usize = messages.iter().map(|data| data.data_body.len()).sum();
             assert_eq!(bytes < 2_000_000, small, "{compression:?}: {bytes} bytes");
             let messages = stream::iter(messages.into_iter().map(Ok::<_, FlightError>));

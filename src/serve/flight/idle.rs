@@ -13,7 +13,6 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use arrow_flight::FlightData;
 use futures::stream::{Stream, StreamExt};
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -22,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use tonic::Status;
 
 use super::encode::DataStream;
+use super::message::Message;
 
 /// How often the watchdog looks in the time that a reader may pause: it is given up a quarter late at most.
 const LOOKS: u32 = 4;
@@ -87,7 +87,7 @@ struct WhileRead {
 }
 
 impl Stream for WhileRead {
-    type Item = Result<FlightData, Status>;
+    type Item = Result<Message, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -162,7 +162,7 @@ mod tests {
                     sleep(pause).await;
                 }
                 drop(held);
-                Ok(FlightData::default())
+                Ok(Message::default())
             }
         });
         (while_read(messages.boxed(), LIMIT), weak)
@@ -218,7 +218,7 @@ mod tests {
     async fn the_end_frees_what_the_answer_held() {
         let held = Arc::new(());
         let alive = Arc::downgrade(&held);
-        let messages = stream::iter([Ok(FlightData::default())]).chain(
+        let messages = stream::iter([Ok(Message::default())]).chain(
             stream::once(async move { drop(held) }).filter_map(|()| std::future::ready(None)),
         );
         let mut messages = while_read(messages.boxed(), LIMIT);

@@ -7,21 +7,20 @@
 //! ```
 //!
 //! `FlightService` is implemented directly: arrow-flight's Flight SQL trait takes no plain descriptors and tickets. Its messages,
-//! metadata builders and encoder are reused.
+//! metadata builders are reused, and what encodes is Arrow's own.
 //!
 //! What holds throughout:
 //!
 //! - Tickets and statement handles are self-contained and signed ([`seal`]): SQL, bound values, settings and the snapshot
 //!   travel in them. Any replica with the key can serve them. Transactions and sessions live in the process that opened them,
 //!   and the statements that run in the one that runs them.
-//! - What a FlightInfo declares, its ticket delivers, to the nullability ([`encode`]).
+//! - What a FlightInfo declares, its ticket delivers, to the nullability ([`encode`]). What the engine holds in memory goes out
+//!   as it lies there ([`message`], [`direct`]).
 //! - Whoever waits for work owns it: a client that leaves, a deadline that passes and a cancellation stop it ([`stop`]).
 //!   Statements are planned and run on threads of their own ([`crew`]), and read no further ahead than a batch or two.
 //! - What a statement changes, it changes once, however often and by whichever of its calls a client comes back.
 
 use std::sync::Arc;
-
-use arrow_flight::flight_service_server::FlightServiceServer;
 
 use crate::error::Result;
 use crate::query::Gateway;
@@ -37,6 +36,7 @@ mod compression;
 mod cookie;
 mod crew;
 mod descriptor;
+mod direct;
 mod encode;
 mod endpoints;
 mod exchange;
@@ -45,6 +45,7 @@ mod handshake;
 mod idle;
 mod keep_alive;
 mod keys;
+mod message;
 mod metadata;
 mod obey;
 mod operations;
@@ -71,10 +72,11 @@ mod xdbc;
 use bindings::Bindings;
 use cancel::Queries;
 use crew::Crew;
+pub use direct::FlightRoutes;
 use poll::Polls;
 use recent::Recent;
 use seal::Seal;
-pub use service::FlightServer;
+use service::FlightServer;
 use session::Sessions;
 use transaction::Transactions;
 
@@ -82,10 +84,7 @@ use transaction::Transactions;
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`](crate::error::ErrorKind::Unavailable) if the system gives no random key, or no threads.
-pub fn service(
-    gateway: Gateway,
-    settings: ServeSettings,
-) -> Result<FlightServiceServer<FlightServer>> {
+pub fn service(gateway: Gateway, settings: ServeSettings) -> Result<FlightRoutes> {
     let message_bytes_max = settings.message_bytes_max;
     let shared = Shared {
         gateway,
@@ -103,9 +102,10 @@ pub fn service(
         gate: Gate::new(&settings.api_keys),
         settings,
     };
-    Ok(FlightServiceServer::new(FlightServer::new(shared))
-        .max_decoding_message_size(message_bytes_max)
-        .max_encoding_message_size(usize::MAX))
+    Ok(FlightRoutes::new(
+        FlightServer::new(shared),
+        message_bytes_max,
+    ))
 }
 
 /// What every call needs.

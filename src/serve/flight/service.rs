@@ -12,7 +12,7 @@ use arrow_flight::{
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
@@ -23,6 +23,7 @@ use super::descriptor::Target;
 use super::encode::{DataStream, encode, schema_bytes};
 use super::flights::stream_schema;
 use super::handshake;
+use super::message::Message;
 use super::metadata::is_metadata;
 use super::put::Put;
 use super::statement::flight_info;
@@ -34,7 +35,7 @@ use crate::query::Veil;
 use crate::serve::auth;
 
 /// Arrow Flight and Flight SQL over a gateway.
-pub struct FlightServer {
+pub(super) struct FlightServer {
     shared: Veil<Shared>,
 }
 
@@ -86,6 +87,16 @@ impl FlightServer {
         }
         Ok(call)
     }
+
+    /// What a ticket stands for.
+    pub(super) async fn read(&self, request: Request<Ticket>) -> Answer<DataStream> {
+        let call = self.call(&request, Offer::No)?;
+        answer(&call, async {
+            let data = self.shared.get(&request.into_inner().ticket, &call).await?;
+            Ok(Stoppable::new(Arc::clone(&call.stop), data).boxed())
+        })
+        .await
+    }
 }
 
 /// Does `work` for `call`, and sends its answer with the headers that were gathered on the way.
@@ -95,11 +106,18 @@ async fn answer<T>(call: &CallOptions, work: impl Future<Output = Result<T>>) ->
     call.reply.with(outcome.map(Response::new))
 }
 
+/// For gRPC's own encoder.
+fn in_one_piece(
+    messages: impl Stream<Item = std::result::Result<Message, Status>> + Send + 'static,
+) -> Answers<FlightData> {
+    messages.map_ok(FlightData::from).boxed()
+}
+
 #[tonic::async_trait]
 impl FlightService for FlightServer {
     type HandshakeStream = Answers<HandshakeResponse>;
     type ListFlightsStream = Answers<FlightInfo>;
-    type DoGetStream = DataStream;
+    type DoGetStream = Answers<FlightData>;
     type DoPutStream = Answers<PutResult>;
     type DoActionStream = Answers<arrow_flight::Result>;
     type ListActionsStream = Answers<ActionType>;
@@ -163,12 +181,7 @@ impl FlightService for FlightServer {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Answer<Self::DoGetStream> {
-        let call = self.call(&request, Offer::No)?;
-        answer(&call, async {
-            let data = self.shared.get(&request.into_inner().ticket, &call).await?;
-            Ok(Stoppable::new(Arc::clone(&call.stop), data).boxed())
-        })
-        .await
+        Ok(self.read(request).await?.map(in_one_piece))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
@@ -187,7 +200,7 @@ impl FlightService for FlightServer {
         let call = self.call(&request, Offer::No)?;
         answer(&call, async {
             let tail = self.shared.exchange(request.into_inner(), &call).await?;
-            Ok(Stoppable::new(Arc::clone(&call.stop), tail).boxed())
+            Ok(in_one_piece(Stoppable::new(Arc::clone(&call.stop), tail)))
         })
         .await
     }
