@@ -104,6 +104,24 @@ def test_puts_by_path_long_and_wide_store_the_same(flight, collection):
         assert rows_of(flight, form) == expected, form
 
 
+def test_rows_that_were_read_can_be_put_back(flight, collection):
+    put(flight, [collection, "a"], points([1_000, 2_000], [1.0, 2.0]))
+    put(flight, [collection, "b"], points([1_000], [3.0]))
+    rows = query(flight, f"SELECT * FROM points WHERE collection = '{collection}' ORDER BY time, name")
+    assert rows.column_names == ["uuid", "collection", "name", "unit", "time", "value"]
+    later = pa.compute.add(rows["time"].cast(pa.int64()), 10_000).cast(UTC)
+    put(flight, ["points"], rows.set_column(4, "time", later))
+    stored = [("a", 1_000, 1.0), ("a", 2_000, 2.0), ("a", 11_000, 1.0), ("a", 12_000, 2.0), ("b", 1_000, 3.0), ("b", 11_000, 3.0)]
+    assert rows_of(flight, collection) == stored
+    # What says nothing contradicts nothing.
+    silent = rows.set_column(1, "collection", pa.nulls(3, pa.string())).drop_columns(["name"])
+    put(flight, ["points"], silent)
+    swapped = rows.set_column(2, "name", pa.array(["a", "a", "a"]))
+    with pytest.raises(pa.ArrowInvalid, match=f"row 1: .* is {collection}/b, .* and the row says otherwise.*nothing"):
+        put(flight, ["points"], swapped)
+    assert rows_of(flight, collection) == stored
+
+
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
 def test_compressed_bodies_and_growing_dictionaries(flight, collection, codec):
     options = pa.ipc.IpcWriteOptions(compression=codec, emit_dictionary_deltas=True, unify_dictionaries=False)

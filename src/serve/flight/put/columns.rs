@@ -5,6 +5,7 @@ use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::Schema;
 
 use super::cells::{Kind, check_finite, check_nulls, invalid, numbers, plain, text, times};
+use super::claims::Said;
 use crate::error::Result;
 
 /// Where a batch has what.
@@ -23,7 +24,13 @@ enum Key {
     None,
     /// Each column of values is a stream, by its name.
     Wide,
-    Uuid(usize),
+    /// By uuid, and what else is said of that stream.
+    Uuid {
+        uuid: usize,
+        collection: Option<usize>,
+        name: Option<usize>,
+        unit: Option<usize>,
+    },
     Named {
         collection: usize,
         name: usize,
@@ -32,17 +39,11 @@ enum Key {
 }
 
 /// The streams of the rows, as the client names them.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one of these lives at a time, on the stack, for the length of a batch"
-)]
 pub(super) enum Keys {
     /// All rows go where the descriptor says.
     None,
-    /// By uuid, in 16 bytes.
-    Bytes(FixedSizeBinaryArray),
-    /// By uuid, as text.
-    Text(StringArray),
+    /// By uuid; what else is said must be true.
+    Uuids(Uuids, Said),
     /// By collection and name; the unit is for streams to create.
     Named {
         collection: StringArray,
@@ -51,7 +52,14 @@ pub(super) enum Keys {
     },
 }
 
-const LONG: &str = "time, value, and uuid or collection and name (and unit); or time, and columns named by uuid or \
+/// Uuids.
+pub(super) enum Uuids {
+    /// In 16 bytes each.
+    Bytes(FixedSizeBinaryArray),
+    Text(StringArray),
+}
+
+const LONG: &str = "time, value, and uuid, or collection and name (and unit), or all of them; or time, and columns named by uuid or \
                     collection/name";
 
 const KEYS: [&str; 3] = ["uuid", "collection", "name"];
@@ -82,7 +90,12 @@ impl Layout {
         let key = if !long {
             Key::None
         } else if let Some(uuid) = find("uuid") {
-            Key::Uuid(uuid)
+            Key::Uuid {
+                uuid,
+                collection: find("collection"),
+                name: find("name"),
+                unit: find("unit"),
+            }
         } else if find("collection").is_some() || find("name").is_some() {
             Key::Named {
                 collection: require("collection")?,
@@ -139,7 +152,7 @@ impl Layout {
                 .iter()
                 .map(|position| schema.field(*position).name().as_str())
                 .collect(),
-            Key::None | Key::Uuid(_) | Key::Named { .. } => Vec::new(),
+            Key::None | Key::Uuid { .. } | Key::Named { .. } => Vec::new(),
         }
     }
 
@@ -148,7 +161,15 @@ impl Layout {
         known.extend(&self.values);
         match self.key {
             Key::None | Key::Wide => {}
-            Key::Uuid(uuid) => known.push(uuid),
+            Key::Uuid {
+                uuid,
+                collection,
+                name,
+                unit,
+            } => {
+                known.push(uuid);
+                known.extend([collection, name, unit].into_iter().flatten());
+            }
             Key::Named {
                 collection,
                 name,
@@ -166,17 +187,26 @@ impl Layout {
         for value in &self.values {
             Kind::Number.check(schema.field(*value))?;
         }
+        let texts = |positions: [Option<usize>; 3]| {
+            let mut fields = positions.into_iter().flatten();
+            fields.try_for_each(|position| Kind::Text.check(schema.field(position)))
+        };
         match self.key {
             Key::None | Key::Wide => Ok(()),
-            Key::Uuid(uuid) => Kind::Uuid.check(schema.field(uuid)),
+            Key::Uuid {
+                uuid,
+                collection,
+                name,
+                unit,
+            } => {
+                Kind::Uuid.check(schema.field(uuid))?;
+                texts([collection, name, unit])
+            }
             Key::Named {
                 collection,
                 name,
                 unit,
-            } => [Some(collection), Some(name), unit]
-                .into_iter()
-                .flatten()
-                .try_for_each(|position| Kind::Text.check(schema.field(position))),
+            } => texts([Some(collection), Some(name), unit]),
         }
     }
 
@@ -237,32 +267,44 @@ impl Layout {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) naming the column and row that is null.
     pub(super) fn keys(&self, batch: &RecordBatch, first: u64) -> Result<Keys> {
-        let text = |name: &str, position: usize| {
+        let required = |name: &str, position: usize| {
             let column = batch.column(position);
             check_nulls(name, column, first)?;
             text(name, column)
         };
+        let optional = |name: &str, position: Option<usize>| {
+            let column = position.map(|position| text(name, batch.column(position)));
+            column.transpose()
+        };
         match self.key {
             Key::None | Key::Wide => Ok(Keys::None),
-            Key::Uuid(position) => {
-                check_nulls("uuid", batch.column(position), first)?;
-                let column = plain("uuid", batch.column(position))?;
-                match column.as_fixed_size_binary_opt() {
-                    Some(bytes) => Ok(Keys::Bytes(bytes.clone())),
-                    None => Ok(Keys::Text(text("uuid", position)?)),
-                }
+            Key::Uuid {
+                uuid,
+                collection,
+                name,
+                unit,
+            } => {
+                check_nulls("uuid", batch.column(uuid), first)?;
+                let column = plain("uuid", batch.column(uuid))?;
+                let uuids = match column.as_fixed_size_binary_opt() {
+                    Some(bytes) => Uuids::Bytes(bytes.clone()),
+                    None => Uuids::Text(required("uuid", uuid)?),
+                };
+                let said = Said {
+                    collection: optional("collection", collection)?,
+                    name: optional("name", name)?,
+                    unit: optional("unit", unit)?,
+                };
+                Ok(Keys::Uuids(uuids, said))
             }
             Key::Named {
                 collection,
                 name,
                 unit,
             } => Ok(Keys::Named {
-                collection: text("collection", collection)?,
-                name: text("name", name)?,
-                unit: match unit {
-                    Some(unit) => Some(super::cells::text("unit", batch.column(unit))?),
-                    None => None,
-                },
+                collection: required("collection", collection)?,
+                name: required("name", name)?,
+                unit: optional("unit", unit)?,
             }),
         }
     }

@@ -41,6 +41,7 @@ use crate::model::{StreamId, Version};
 use crate::query::Veil;
 
 mod cells;
+mod claims;
 mod columns;
 mod descriptions;
 mod ingest;

@@ -6,7 +6,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
 use super::super::descriptor::{ambiguous, check_ids, find_one, unknown_stream};
-use super::columns::Keys;
+use super::claims::Claims;
+use super::columns::{Keys, Uuids};
 use crate::backend::Backend;
 use crate::error::{Code, Error, Result};
 use crate::model::{CollectionMatch, StreamDescriptor, StreamFilter, StreamId, Tags};
@@ -26,6 +27,8 @@ pub(super) struct Targets {
     by_id: HashMap<Uuid, usize>,
     /// By collection and name with a NUL between them, which no stored name has.
     by_name: HashMap<String, usize>,
+    /// What rows say of the streams they name by uuid.
+    claims: Claims,
     created_count: u64,
 }
 
@@ -74,6 +77,7 @@ impl Targets {
             slots,
             by_id: HashMap::new(),
             by_name: HashMap::new(),
+            claims: Claims::default(),
             created_count: 0,
         }
     }
@@ -90,12 +94,7 @@ impl Targets {
 
     /// The stream in a slot that was resolved.
     pub(super) fn id(&self, slot: usize) -> Result<StreamId> {
-        match &self.slots[slot] {
-            Slot::Known(id) => Ok(*id),
-            other => Err(Error::internal(format!(
-                "stream {other:?} was not looked up"
-            ))),
-        }
+        known(&self.slots, slot)
     }
 
     /// The rows in runs of one stream: its slot, and how many rows. Slots that are new must be resolved before they are used.
@@ -121,14 +120,16 @@ impl Targets {
                     vec![(0, rows)]
                 });
             }
-            Keys::Bytes(ids) => {
+            Keys::Uuids(Uuids::Bytes(ids), said) => {
                 for row in 0..rows {
                     let id = Uuid::from_slice(ids.value(row))
                         .map_err(|error| Error::internal(error.to_string()))?;
-                    push(self.slot_of_id(id));
+                    let slot = self.slot_of_id(id);
+                    self.claims.note(slot, said, row, first + row as u64);
+                    push(slot);
                 }
             }
-            Keys::Text(ids) => {
+            Keys::Uuids(Uuids::Text(ids), said) => {
                 let mut last: Option<(&str, usize)> = None;
                 for row in 0..rows {
                     let text = ids.value(row);
@@ -137,6 +138,7 @@ impl Targets {
                         _ => self.slot_of_id(parse(text, first + row as u64)?),
                     };
                     last = Some((text, slot));
+                    self.claims.note(slot, said, row, first + row as u64);
                     push(slot);
                 }
             }
@@ -219,7 +221,8 @@ impl Targets {
     /// Looks up the slots that are new, and creates what there is not, if that is wanted.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) for a uuid that there is not, or a name where nothing is to be created.
+    /// [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) for a uuid that there is not, or a name where nothing is to be created;
+    /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) for a row that is wrong about its stream.
     pub(super) async fn resolve(&mut self, backend: &dyn Backend) -> Result<()> {
         let mut ids = Vec::new();
         let mut named: HashMap<String, Vec<usize>> = HashMap::new();
@@ -239,6 +242,9 @@ impl Targets {
                 self.slots[position] = Slot::Known(id);
             }
         }
+        let slots = &self.slots;
+        let known = |slot| known(slots, slot);
+        self.claims.check(backend, known).await?;
         for (collection, positions) in named {
             self.find(backend, &collection, positions).await?;
         }
@@ -294,6 +300,15 @@ impl Targets {
             self.created_count += u64::from(is_new);
         }
         Ok(())
+    }
+}
+
+fn known(slots: &[Slot], slot: usize) -> Result<StreamId> {
+    match &slots[slot] {
+        Slot::Known(id) => Ok(*id),
+        other => Err(Error::internal(format!(
+            "stream {other:?} was not looked up"
+        ))),
     }
 }
 
