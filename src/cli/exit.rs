@@ -40,7 +40,7 @@ pub fn sentence(error: &Error) -> String {
     let mut cause = StdError::source(error);
     while let Some(error) = cause {
         let more = error.to_string();
-        if !text.contains(&more) {
+        if !text.contains(&more) && !more.contains(&text) {
             text.push_str(": ");
             text.push_str(&more);
         }
@@ -70,6 +70,9 @@ mod tests {
 
     #[test]
     fn a_sentence_names_each_cause_once() {
+        let repeated = io::Error::other("Plan error: no such column");
+        let error = Error::invalid("no such column").with_source(repeated);
+        assert_eq!(sentence(&error), "no such column");
         let error = Error::invalid("outer says inner")
             .with_source(Error::invalid("inner").with_source(io::Error::other("root")));
         assert_eq!(sentence(&error), "outer says inner: root");

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     self, Statement as Sql, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
-use super::functions::nanos_of;
+use super::constants::nanos_of;
 use super::parse::{argument_of, call_of, innermost};
 use super::selection::text_of;
 use crate::error::{Error, Result};

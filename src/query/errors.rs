@@ -81,9 +81,21 @@ fn message_of(error: &DataFusionError) -> String {
         },
         other => other.message().into_owned(),
     };
-    match message.split_once(DataFusionError::BACK_TRACE_SEP) {
-        Some((message, _)) => message.trim_end().to_owned(),
-        None => message.trim_end().to_owned(),
+    let message = match message.split_once(DataFusionError::BACK_TRACE_SEP) {
+        Some((message, _)) => message,
+        None => &message,
+    };
+    without_alarm(message).trim_end().to_owned()
+}
+
+/// A function that fits no argument is called a defect of DataFusion before the message comes to the point.
+fn without_alarm(message: &str) -> &str {
+    match (
+        message.starts_with("Internal error: "),
+        message.find("No function matches "),
+    ) {
+        (true, Some(point)) => &message[point..],
+        _ => message,
     }
 }
 
@@ -151,6 +163,15 @@ mod tests {
                 (ErrorKind::NotFound, Some(Code::NoSuchStream), "stream x")
             );
         }
+    }
+
+    #[test]
+    fn functions_that_do_not_fit_are_no_defects() {
+        let error = DataFusionError::Plan(
+            "Internal error: Function 'sum' failed, a bug in DataFusion's code. No function matches the given name".into(),
+        );
+        let error = from_datafusion(error);
+        assert_eq!(error.message(), "No function matches the given name");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, TableType};
 use futures::FutureExt;
 
+use super::constants::{integer_of, literal, shown, span_of, time_of};
 use super::errors::to_datafusion;
 use super::lookups::{ChangesTable, NearestTable};
 use super::multi::MultiTable;
@@ -23,8 +24,6 @@ use super::windows::WindowsTable;
 use crate::error::{Code, Error, Result};
 use crate::model::time::{MAX_TIME, MIN_TIME};
 use crate::model::{Direction, PointWidth, Version};
-
-const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 
 /// One of the table functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,7 +250,7 @@ impl StreamFunction {
 
     fn wrong(&self, what: &str, arg: &Expr) -> Error {
         let arg = match literal(arg) {
-            Some(value) => value.to_string(),
+            Some(value) => shown(value),
             None => arg.to_string(),
         };
         Error::invalid(format!(
@@ -362,7 +361,7 @@ impl StreamFunction {
     }
 
     fn width(&self, arg: &Expr) -> Result<u64> {
-        let what = "width (nanoseconds, or an interval of days and less)";
+        let what = "width (nanoseconds, or an interval of days and less; GROUP BY date_trunc('month', time) has months)";
         let nanos = literal(arg)
             .and_then(span_of)
             .ok_or_else(|| self.wrong(what, arg))?;
@@ -403,62 +402,8 @@ impl StreamFunction {
     fn time(&self, name: &str, arg: &Expr) -> Result<i64> {
         let what = &format!("{name} (a timestamp, or nanoseconds since 1970)");
         let value = literal(arg).ok_or_else(|| self.wrong(what, arg))?;
-        if let Some(nanos) = integer_of(value) {
-            return i64::try_from(nanos).map_err(|_| self.wrong(what, arg));
-        }
-        match value.cast_to(&time_type()) {
-            Ok(ScalarValue::TimestampNanosecond(Some(nanos), _)) => Ok(nanos),
-            _ => Err(self.wrong(what, arg)),
-        }
+        time_of(value).ok_or_else(|| self.wrong(what, arg))
     }
-}
-
-fn literal(arg: &Expr) -> Option<&ScalarValue> {
-    match arg {
-        Expr::Literal(value, _) => Some(value),
-        Expr::Alias(alias) => literal(&alias.expr),
-        _ => None,
-    }
-}
-
-fn integer_of(value: &ScalarValue) -> Option<i128> {
-    Some(match value {
-        ScalarValue::Int8(Some(number)) => (*number).into(),
-        ScalarValue::Int16(Some(number)) => (*number).into(),
-        ScalarValue::Int32(Some(number)) => (*number).into(),
-        ScalarValue::Int64(Some(number)) => (*number).into(),
-        ScalarValue::UInt8(Some(number)) => (*number).into(),
-        ScalarValue::UInt16(Some(number)) => (*number).into(),
-        ScalarValue::UInt32(Some(number)) => (*number).into(),
-        ScalarValue::UInt64(Some(number)) => (*number).into(),
-        _ => return None,
-    })
-}
-
-/// A span in nanoseconds, which may be written as text: `'10 minutes'`.
-fn span_of(value: &ScalarValue) -> Option<i128> {
-    if text_of(value).is_none() {
-        return nanos_of(value);
-    }
-    let interval = DataType::Interval(IntervalUnit::MonthDayNano);
-    nanos_of(&value.cast_to(&interval).ok()?)
-}
-
-/// A span in nanoseconds: an integer, or an interval without months, which have no one length.
-pub(super) fn nanos_of(value: &ScalarValue) -> Option<i128> {
-    Some(match value {
-        ScalarValue::IntervalMonthDayNano(Some(span)) if span.months == 0 => {
-            i128::from(span.days) * NANOS_PER_DAY + i128::from(span.nanoseconds)
-        }
-        ScalarValue::IntervalDayTime(Some(span)) => {
-            i128::from(span.days) * NANOS_PER_DAY + i128::from(span.milliseconds) * 1_000_000
-        }
-        ScalarValue::DurationNanosecond(Some(nanos)) => (*nanos).into(),
-        ScalarValue::DurationMicrosecond(Some(micros)) => i128::from(*micros) * 1_000,
-        ScalarValue::DurationMillisecond(Some(millis)) => i128::from(*millis) * 1_000_000,
-        ScalarValue::DurationSecond(Some(seconds)) => i128::from(*seconds) * 1_000_000_000,
-        other => return integer_of(other),
-    })
 }
 
 /// A table function whose arguments are not known yet: it has columns, and no rows.

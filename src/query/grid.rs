@@ -6,7 +6,7 @@ use datafusion::functions::datetime::{date_bin, date_trunc};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::ScalarFunction;
 
-use super::functions::nanos_of;
+use super::constants::nanos_of;
 use super::selection::text_of;
 use crate::model::{Cuts, TimeRange};
 

@@ -30,6 +30,7 @@ use futures::future::BoxFuture;
 use crate::backend::Backend;
 use crate::error::Result;
 
+mod ahead;
 mod arguments;
 mod bounded;
 mod buckets;
@@ -38,7 +39,9 @@ mod catalogue;
 mod columnless;
 mod command;
 mod comments;
+mod constants;
 mod delivered;
+mod dialect;
 mod errors;
 mod extremes;
 mod filter;

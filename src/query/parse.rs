@@ -1,12 +1,9 @@
 //! SQL text to one statement that may run here, before any name is looked up.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
-    self, ContextModifier, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart,
-    SelectFlavor, SelectItem, Set, Statement as Sql, TableFactor, Use, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    self, ContextModifier, FunctionArg, FunctionArgExpr, ObjectNamePart, Set, Statement as Sql,
+    TableFactor, Use,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -15,6 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::columnless::check_columns;
 use super::command::Command;
+use super::dialect::adapt;
 use super::functions::Function;
 use super::show;
 use super::titles::title;
@@ -48,15 +46,9 @@ pub(super) fn parse(sql: &str) -> Result<Parsed> {
         if let Some(query) = show::query_of(sql)? {
             **sql = query_in(&query)?;
         }
-        let _ = sql.visit(&mut LowercaseFunctions);
-        let _ = sql.visit(&mut FromFirst);
+        adapt(sql)?;
         for_session(sql);
         title(sql);
-        if sql.visit(&mut Samples).is_break() {
-            let why =
-                "DataFusion would pass over it; WHERE random() < 0.1 takes a tenth of the rows";
-            return Err(refused("TABLESAMPLE", why));
-        }
         check_columns(sql)?;
     }
     Ok(statement)
@@ -337,41 +329,9 @@ fn check_query(query: &ast::Query) -> Result<()> {
     }
 }
 
-fn refused(what: &str, why: &str) -> Error {
+/// The error for what SQL has and this gateway has not.
+pub(super) fn refused(what: &str, why: &str) -> Error {
     Error::unsupported(format!("{what} is not supported: {why}"))
-}
-
-/// DataFusion finds table functions by the letters as written; SQL does not tell their case apart.
-struct LowercaseFunctions;
-
-impl VisitorMut for LowercaseFunctions {
-    type Break = ();
-
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let Some((function, _)) = call_of(factor)
-            && let TableFactor::Table { name, .. } | TableFactor::Function { name, .. } = factor
-        {
-            *name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(
-                function.as_str(),
-            ))]);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// `FROM streams` is short for `SELECT * FROM streams`; DataFusion would leave all columns out.
-struct FromFirst;
-
-impl VisitorMut for FromFirst {
-    type Break = ();
-
-    fn pre_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<()> {
-        if select.flavor == SelectFlavor::FromFirstNoSelect {
-            select.flavor = SelectFlavor::Standard;
-            select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
-        }
-        ControlFlow::Continue(())
-    }
 }
 
 /// SET SESSION is SET: there is nothing wider or narrower.
@@ -380,22 +340,6 @@ fn for_session(statement: &mut Sql) {
         && *scope == Some(ContextModifier::Session)
     {
         *scope = None;
-    }
-}
-
-/// Ends at a sample of a table.
-struct Samples;
-
-impl VisitorMut for Samples {
-    type Break = ();
-
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        match factor {
-            TableFactor::Table {
-                sample: Some(_), ..
-            } => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        }
     }
 }
 

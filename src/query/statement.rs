@@ -13,6 +13,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement as Parsed;
 use futures::{StreamExt, stream};
 
+use super::ahead::Ahead;
 use super::arguments;
 use super::command::Command;
 use super::delivered::{conform, delivered};
@@ -41,6 +42,7 @@ pub struct Statement {
     plan: LogicalPlan,
     /// The plan as the rules leave it, if it was worked out already.
     optimized: Option<LogicalPlan>,
+    ahead: Ahead,
     schema: SchemaRef,
     parameters: SchemaRef,
     /// What is done with the rows of the plan, if it writes.
@@ -100,6 +102,7 @@ impl Statement {
             state,
             plan,
             optimized: None,
+            ahead: Ahead::default(),
             writing,
             interrupt: Interrupt::default(),
         };
@@ -125,6 +128,7 @@ impl Statement {
                 schema: Arc::new(DFSchema::empty()),
             }),
             optimized: None,
+            ahead: Ahead::default(),
             schema: Arc::new(Schema::empty()),
             parameters: Arc::new(Schema::empty()),
             writing: None,
@@ -148,6 +152,7 @@ impl Statement {
             state,
             plan: under(&kept.plan)?,
             optimized,
+            ahead: Ahead::default(),
             schema: Arc::clone(&kept.schema),
             parameters: Arc::clone(&kept.parameters),
             writing: kept.writing.clone(),
@@ -192,6 +197,7 @@ impl Statement {
     pub(super) fn with_plan(self, optimized: LogicalPlan) -> Self {
         Self {
             optimized: Some(optimized),
+            ahead: Ahead::default(),
             ..self
         }
     }
@@ -370,6 +376,37 @@ impl Statement {
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 
+    /// Does now what is left to do before it can be executed, which then begins sooner. Nothing is read.
+    pub async fn made_ready(self) -> Self {
+        let is_query = self.writing.is_none() && self.command.is_none();
+        if !is_query || !self.parameters.fields().is_empty() {
+            return self;
+        }
+        match self.physical().await {
+            Ok(plan) => Self {
+                ahead: Ahead::of(plan),
+                ..self
+            },
+            // It fails again, and says so, when it is executed.
+            Err(_) => self,
+        }
+    }
+
+    async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>> {
+        let planner = self.state.query_planner();
+        let plan = match (&self.optimized, &self.plan) {
+            (Some(plan), _) => plan,
+            // EXPLAIN tells what each rule does, and so has a way of its own through them.
+            (None, plan @ (LogicalPlan::Explain(_) | LogicalPlan::Analyze(_))) => {
+                let physical = self.state.create_physical_plan(plan).await;
+                return physical.map_err(from_datafusion);
+            }
+            (None, _) => &self.optimized()?,
+        };
+        let physical = planner.create_physical_plan(plan, self.state.as_ref());
+        physical.await.map_err(from_datafusion)
+    }
+
     /// Starts reading. Dropping the stream stops it and frees what it holds.
     ///
     /// Errors inside the stream are DataFusion's: [`from_datafusion`] tells them apart.
@@ -395,25 +432,11 @@ impl Statement {
             let nothing = RecordBatchStreamAdapter::new(self.schema(), nothing);
             return Ok(Box::pin(nothing));
         }
-        let planner = self.state.query_planner();
-        let physical = match (&self.optimized, &self.plan) {
-            (Some(plan), _) => {
-                planner
-                    .create_physical_plan(plan, self.state.as_ref())
-                    .await
-            }
-            // EXPLAIN tells what each rule does, and so has a way of its own through them.
-            (None, plan @ (LogicalPlan::Explain(_) | LogicalPlan::Analyze(_))) => {
-                self.state.create_physical_plan(plan).await
-            }
-            (None, _) => {
-                let plan = self.optimized()?;
-                planner
-                    .create_physical_plan(&plan, self.state.as_ref())
-                    .await
-            }
+        let physical = match self.ahead.take() {
+            Some(plan) => plan,
+            None => self.physical().await?,
         };
-        let rows = self.run(physical.map_err(from_datafusion)?)?;
+        let rows = self.run(physical)?;
         let schema = self.schema();
         let rows = rows.map(move |batch| conform(&batch?, &schema));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))

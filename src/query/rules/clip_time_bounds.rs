@@ -7,6 +7,8 @@
 //!
 //! Only bounds that something in a table is compared with: such a time lies far beyond every point, so that the comparison
 //! comes out as it would on an endless axis. A time that is delivered stays the error it is.
+//!
+//! On the same way through the plan, times without seconds get them ([`with_seconds`]).
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
@@ -15,6 +17,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
+use super::short_times::with_seconds;
 use crate::query::filter::is_comparison;
 
 /// Clips bounds of times. Works with push-down off too: it is about what is allowed, not about what is fast.
@@ -80,7 +83,7 @@ fn clipped(expr: Expr) -> Transformed<Expr> {
             }
             Transformed::new_transformed(Expr::InList(list), changed)
         }
-        other => Transformed::no(other),
+        other => with_seconds(other),
     }
 }
 

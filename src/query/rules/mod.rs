@@ -7,6 +7,7 @@ mod distinct_scans;
 mod join_streams;
 mod one_frame;
 mod push_down_buckets;
+mod short_times;
 
 use std::sync::Arc;
 

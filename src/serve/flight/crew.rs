@@ -67,13 +67,17 @@ impl Crew {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        self.begin(work).done().await
+    }
+
+    /// Begins `work` on a thread of the crew.
+    pub(super) fn begin<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Begun<T> {
         let mut task = JoinSet::new();
         task.spawn_on(work, &self.handle);
-        match task.join_next().await {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(error)) => Err(died(error)),
-            None => Err(Error::internal("the statement was not begun")),
-        }
+        Begun(task)
     }
 
     /// Does `work` until `stop` says otherwise; what it sends is the stream, which ends when it does. `held` is dropped when
@@ -105,6 +109,24 @@ impl Crew {
             &self.handle,
         );
         Working { received, task }
+    }
+}
+
+/// Work that was begun. Dropping it stops the work the next time that it pauses.
+#[derive(Debug)]
+pub(super) struct Begun<T>(JoinSet<Result<T>>);
+
+impl<T: 'static> Begun<T> {
+    /// Waits for what comes of it.
+    ///
+    /// # Errors
+    /// Those of the work; [`ErrorKind::Internal`] if it panics.
+    pub(super) async fn done(mut self) -> Result<T> {
+        match self.0.join_next().await {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(error)) => Err(died(error)),
+            None => Err(Error::internal("the statement was not begun")),
+        }
     }
 }
 

@@ -209,7 +209,10 @@ impl Shared {
         self.limit(&session, call);
         let running = self.queries.begin(&ticket, &call.stop)?;
         let reading = match self.recent.take(sealed) {
-            Some(first) => Reading { first, again: None },
+            Some(first) => Reading {
+                first: first.done().await?,
+                again: None,
+            },
             None => {
                 let mut session = ticket.session()?;
                 // What was read since the ticket was given out is pinned there; a transaction that is over pins no more.
@@ -347,7 +350,8 @@ impl Shared {
     ) -> Result<FlightInfo> {
         let (sealed, expiry) = self.seal_ticket(ticket);
         if let Some(statement) = statement {
-            self.recent.put(sealed.clone(), statement);
+            let ready = self.crew.begin(async { Ok(statement.made_ready().await) });
+            self.recent.put(sealed.clone(), ready);
         }
         flight_info(schema, statement_ticket(sealed), Some(expiry), descriptor)
     }
