@@ -9,13 +9,14 @@ use super::block::{MarkRef, Marks, Runs};
 use super::tree::{Address, Chunk, Inner};
 use crate::model::{Cuts, Stat};
 
-/// Inner nodes and what is read like them; decoded points apart, so that scans do not push the nodes out; and how leaves were
+/// Inner nodes and what is read like them; decoded points apart, so that scans do not push the nodes out; and how nodes were
 /// divided.
 #[derive(Debug)]
 pub(crate) struct Caches {
     nodes: Cache<Address, Cached, Weight>,
     /// A window costs what is read on either side of its ends, which is most of what it costs at all. Whoever asks again, as a
-    /// dashboard does, asks for the same ends, and finds the parts of a leaf here without the leaf.
+    /// dashboard does, asks for the same ends, and finds the parts of a leaf here without the leaf, or the windows of a node without
+    /// anything beneath it.
     cuts: Cache<CutKey, Arc<[(i64, Stat)]>, Weight>,
     /// Grids that were asked for lately. Most never are again, and remembering how leaves lie in one takes as long as reading
     /// them: it is done for those that are.
@@ -33,14 +34,24 @@ pub(crate) enum Cached {
     Runs(Arc<Runs>),
 }
 
-/// A leaf under a grid.
+/// A node under a grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CutKey {
-    /// The pages that the leaf's rows are counted in.
-    pub(crate) run: Address,
-    pub(crate) first_row: u32,
-    pub(crate) behind_row: u32,
+    pub(crate) node: Kept,
     pub(crate) grid: Grid,
+}
+
+/// Which node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kept {
+    Leaf {
+        /// The pages that the leaf's rows are counted in.
+        run: Address,
+        first_row: u32,
+        behind_row: u32,
+    },
+    /// All that lies beneath.
+    Inner(Address),
 }
 
 /// Windows of one width, wherever they are counted from.
@@ -64,6 +75,10 @@ impl Grid {
             }
             Cuts::At(_) => None,
         }
+    }
+
+    pub(crate) fn width(self) -> u64 {
+        self.width
     }
 }
 

@@ -43,6 +43,11 @@ impl Fetcher {
         }
     }
 
+    /// One for another part of the same read.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(&self.store, self.stream, &self.probe)
+    }
+
     /// The nodes of `links`, in their order.
     ///
     /// Cancel safety: a fetch that is dropped leaves nothing behind.
@@ -70,14 +75,14 @@ impl Fetcher {
         Ok(assemble(&groups, found))
     }
 
-    /// How a leaf was divided before, if that is kept: the leaf is not read.
+    /// How a node was divided before, if that is kept: it is not read.
     pub(crate) fn cut(&self, key: &CutKey) -> Option<Arc<[(i64, Stat)]>> {
         let windows = self.store.caches.cut(key)?;
         self.probe.node(0, true);
         Some(windows)
     }
 
-    /// Keeps how a leaf was divided.
+    /// Keeps how a node was divided.
     pub(crate) fn keep_cut(&self, key: CutKey, windows: Arc<[(i64, Stat)]>) {
         self.store.caches.keep_cut(key, windows);
     }

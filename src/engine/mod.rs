@@ -31,6 +31,7 @@ mod catalogue;
 mod check;
 mod checkpoint;
 mod codec;
+mod divide;
 mod fetch;
 mod fold;
 mod history;

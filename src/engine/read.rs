@@ -1,24 +1,23 @@
 //! Views and walks as streams of batches.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroUsize;
-use std::sync::{Arc, LazyLock};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use arrow::buffer::ScalarBuffer;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tokio::task::JoinSet;
 
 use super::Store;
 use super::ahead::{Read, batches};
 use super::cache::{Cached, Grid};
 use super::catalogue::Stream;
 use super::codec::Damage;
+use super::divide::divided;
 use super::fetch::{Decode, Fetcher, corrupt};
 use super::history::{Step, View, sorted_runs};
 use super::marks::{Lookup, cut_in, version_in};
-use super::tree::{Link, Node};
-use super::walk::{LookedNode, PointWalk, StatWalk, Want, WindowPlan, Windows};
+use super::tree::Link;
+use super::walk::{PointWalk, StatWalk, Windows};
 use crate::error::{Code, Error, Result};
 use crate::model::{
     PointBatch, PointQuery, Probe, Snapshot, StatBatch, StatQuery, StreamRead, TimeRange, Version,
@@ -376,6 +375,7 @@ impl Read for Stats {
                     view,
                     self.query.cuts.clone(),
                     Arc::clone(&self.ranges),
+                    self.grid,
                     BATCH_WINDOWS,
                 ),
                 fetcher: Fetcher::new(&self.store, read.id, &self.query.probe),
@@ -410,64 +410,4 @@ impl Current {
         self.given += batch.as_ref().map_or(0, |batch| batch.times.len() as u64);
         Ok(batch)
     }
-}
-
-/// The nodes that a walk wants, looked at, in their order. Leaves that were divided so before are not read again.
-async fn divided(
-    fetcher: &mut Fetcher,
-    plan: &WindowPlan,
-    grid: Option<Grid>,
-    wants: Vec<Want>,
-) -> Result<Vec<LookedNode>> {
-    let mut links = Vec::new();
-    let mut known = Vec::with_capacity(wants.len());
-    for want in wants {
-        let key = grid.and_then(|grid| want.key(grid));
-        let windows = key.and_then(|key| fetcher.cut(&key));
-        if windows.is_none() {
-            links.push(want.link);
-        }
-        known.push((key, windows));
-    }
-    let nodes = fetcher.nodes(&links).await?;
-    let mut looked = look(plan, nodes).await?.into_iter();
-    let nodes = known.into_iter().map(|(key, windows)| {
-        if let Some(windows) = windows {
-            return Ok(LookedNode::Known(windows));
-        }
-        let node = looked
-            .next()
-            .ok_or_else(|| Error::internal("a node was not looked at"))?;
-        if let (Some(key), Some(windows)) = (key, node.few()) {
-            fetcher.keep_cut(key, windows);
-        }
-        Ok(node)
-    });
-    nodes.collect()
-}
-
-/// Nodes that make a task of their own worth while: some tens of microseconds of work.
-const NODES_OF_TASK_MIN: usize = 128;
-
-/// Threads that can work side by side. Asking the system takes longer than a short read.
-static CORES: LazyLock<usize> =
-    LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
-
-/// Looks at nodes on as many cores as there is work for.
-async fn look(plan: &WindowPlan, mut nodes: Vec<Node>) -> Result<Vec<LookedNode>> {
-    let parts = (nodes.len() / NODES_OF_TASK_MIN).clamp(1, *CORES);
-    let size = nodes.len().div_ceil(parts).max(1);
-    let mut tasks = JoinSet::new();
-    for part in (1..parts).rev() {
-        let (plan, nodes) = (plan.clone(), nodes.split_off(part * size));
-        // On a thread of its own at once: a task would wait in this worker's own slot until this one is done.
-        tasks.spawn_blocking(move || (part, plan.look(nodes)));
-    }
-    let mut looked = BTreeMap::from([(0, plan.look(nodes))]);
-    while let Some(part) = tasks.join_next().await {
-        let (part, nodes) =
-            part.map_err(|error| Error::internal(format!("a read did not finish: {error}")))?;
-        looked.insert(part, nodes);
-    }
-    Ok(looked.into_values().flatten().collect())
 }

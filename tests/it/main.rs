@@ -18,6 +18,7 @@ mod elsewhere;
 mod flight;
 mod format;
 mod fuzz;
+mod grids;
 mod layers;
 mod metadata_sql;
 mod model;

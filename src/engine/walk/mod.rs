@@ -9,6 +9,7 @@
 //! so that a store may stand beneath, one round of fetches a level, and the walks can be tested without it.
 
 mod changes;
+mod kept;
 mod points;
 mod ready;
 mod stats;

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::kept::KEPT_WINDOWS_MAX;
 use super::ready::Ready;
-use crate::engine::cache::{CutKey, Grid};
+use crate::engine::cache::Grid;
 use crate::engine::history::View;
 use crate::engine::tree::{Inner, Link, Node, Piece, Span, rank};
 use crate::model::{Cuts, Stat, TimeRange};
@@ -18,17 +19,13 @@ use crate::model::{Cuts, Stat, TimeRange};
 /// so many leaves make 80 MiB of windows; more would not be kept in check.
 const LOOKAHEAD_NODES: usize = 1024;
 
-/// Points of a leaf whose windows are worth keeping: fewer are divided as fast as they are found.
-const KEPT_POINTS_MIN: usize = 64;
-
-/// Windows of a leaf that are kept, at most: two where a cut goes through it.
-const KEPT_WINDOWS_MAX: usize = 4;
-
 /// The statistics of a view's windows, ascending; windows without points are absent.
 pub(crate) struct StatWalk {
     plan: WindowPlan,
     frontier: VecDeque<Item>,
     runs: Option<Piece>,
+    /// Of a walk over one node that is to be kept: the parts of its first window.
+    first: Option<Vec<(i64, Stat)>>,
     /// The window being filled, by its start; none before the first.
     open: Option<(i64, Stat)>,
     ready: Ready,
@@ -43,6 +40,8 @@ pub(crate) struct WindowPlan {
     ranges: Arc<[TimeRange]>,
     /// The view's: points of the tree from here on do not count.
     cut: i64,
+    /// Under which whole nodes may be known, if any.
+    grid: Option<Grid>,
 }
 
 /// Windows by their starts, and the statistics of each.
@@ -57,7 +56,9 @@ pub(crate) struct Windows {
 pub(crate) struct Want {
     pub(crate) link: Link,
     /// Whether all points beneath it count.
-    is_whole: bool,
+    pub(super) is_whole: bool,
+    /// Where an inner node lies that is worth keeping.
+    pub(crate) kept_span: Option<Span>,
 }
 
 /// A node, with the work done that needs nothing but the node.
@@ -65,7 +66,7 @@ pub(crate) enum LookedNode {
     Inner(Arc<Inner>),
     /// These windows of a leaf's points, among those of other leaves: a window that spans two leaves is there twice.
     Leaf(Arc<Windows>, Range<usize>),
-    /// The windows of a leaf that was divided so before.
+    /// The windows of a node that was divided so before.
     Known(Arc<[(i64, Stat)]>),
 }
 
@@ -78,21 +79,6 @@ enum Item {
     Known(Arc<[(i64, Stat)]>),
     /// A node that some cut divides.
     Pending(Want),
-}
-
-impl Want {
-    /// Under what the windows of a leaf are kept, if they may be: they have to be the same for whoever asks for this grid.
-    pub(crate) fn key(&self, grid: Grid) -> Option<CutKey> {
-        let Link::Leaf(leaf) = &self.link else {
-            return None;
-        };
-        (self.is_whole && leaf.rows.len() >= KEPT_POINTS_MIN).then(|| CutKey {
-            run: leaf.run.address,
-            first_row: leaf.rows.start,
-            behind_row: leaf.rows.end,
-            grid,
-        })
-    }
 }
 
 impl LookedNode {
@@ -114,19 +100,23 @@ impl LookedNode {
 
 impl StatWalk {
     /// Hands out batches of at most `batch` windows. `cuts` have been checked against `ranges`, which are clipped to them,
-    /// ascending and disjoint.
-    pub(crate) fn new(view: View, cuts: Cuts, ranges: Arc<[TimeRange]>, batch: usize) -> Self {
+    /// ascending and disjoint. Nodes may be known under `grid`.
+    pub(crate) fn new(
+        view: View,
+        cuts: Cuts,
+        ranges: Arc<[TimeRange]>,
+        grid: Option<Grid>,
+        batch: usize,
+    ) -> Self {
+        let plan = WindowPlan {
+            cuts,
+            ranges,
+            cut: view.cut,
+            grid,
+        };
         let mut walk = Self {
-            plan: WindowPlan {
-                cuts,
-                ranges,
-                cut: view.cut,
-            },
-            frontier: VecDeque::new(),
             runs: view.runs,
-            open: None,
-            ready: Ready::new(batch),
-            done: false,
+            ..Self::over(plan, batch)
         };
         let all = Span::ROOT.range();
         if let (Some(root), [first, ..]) = (view.root, walk.plan.ranges_in(all)) {
@@ -138,11 +128,53 @@ impl StatWalk {
                 _ => Item::Pending(Want {
                     link: root,
                     is_whole: false,
+                    kept_span: None,
                 }),
             });
         }
         walk.drain();
         walk
+    }
+
+    /// A walk over all of an inner node, as `plan` divides it, to be [kept](Self::into_kept).
+    pub(crate) fn beneath(link: Link, span: Span, plan: &WindowPlan) -> Self {
+        let plan = WindowPlan {
+            ranges: Arc::new([span.range()]),
+            cut: i64::MAX,
+            // It is this node that is kept, and its leaves.
+            grid: None,
+            cuts: plan.cuts.clone(),
+        };
+        let mut walk = Self {
+            first: Some(Vec::new()),
+            ..Self::over(plan, usize::MAX)
+        };
+        walk.frontier.push_back(Item::Pending(Want {
+            link,
+            is_whole: false,
+            kept_span: None,
+        }));
+        walk
+    }
+
+    fn over(plan: WindowPlan, batch: usize) -> Self {
+        Self {
+            plan,
+            frontier: VecDeque::new(),
+            runs: None,
+            first: None,
+            open: None,
+            ready: Ready::new(batch),
+            done: false,
+        }
+    }
+
+    /// What a walk [beneath](Self::beneath) a node found, when it wants no more.
+    pub(crate) fn into_kept(mut self) -> Arc<[(i64, Stat)]> {
+        let first = self.first.take().unwrap_or_default();
+        let rest = self.ready.next(usize::MAX, true).unwrap_or_default();
+        let rest = rest.times.into_iter().zip(rest.stats);
+        first.into_iter().chain(rest).collect()
     }
 
     /// What points count for.
@@ -240,12 +272,19 @@ impl StatWalk {
                         number = behind;
                     }
                     None => {
-                        let link = inner.slot(number).and_then(|slot| slot.link.as_ref());
                         let is_whole = range.start <= slot.start && slot.end <= range.end;
-                        head.extend(
-                            link.cloned()
-                                .map(|link| Item::Pending(Want { link, is_whole })),
-                        );
+                        if let Some(entry) = inner.slot(number)
+                            && let Some(link) = entry.link.clone()
+                        {
+                            let child = span.child(number);
+                            let grid = plan.grid.filter(|_| is_whole);
+                            let grid = grid.filter(|grid| grid.is_worth_keeping(entry, child));
+                            head.push(Item::Pending(Want {
+                                link,
+                                is_whole,
+                                kept_span: grid.map(|_| child),
+                            }));
+                        }
                         number += 1;
                     }
                 }
@@ -274,6 +313,12 @@ impl StatWalk {
 
     /// Adds points of the tree, which come in order of time, and the runs of every window they leave behind.
     fn add(&mut self, start: i64, stat: &Stat) {
+        if let Some(first) = &mut self.first
+            && first.first().is_none_or(|(window, _)| *window == start)
+        {
+            first.push((start, *stat));
+            return;
+        }
         if let Some((open, total)) = &mut self.open
             && *open == start
         {

@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
@@ -38,7 +39,13 @@ impl OptimizerRule for ClipTimeBounds {
         plan: LogicalPlan,
         _config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        plan.map_expressions(|expr| expr.transform_up(|inner| Ok(clipped(inner))))
+        // Columns keep their names, whatever they are made of now.
+        let names = NamePreserver::new(&plan);
+        plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let clipped = expr.transform_up(|inner| Ok(clipped(inner)))?;
+            Ok(clipped.update_data(|expr| name.restore(expr)))
+        })
     }
 }
 
