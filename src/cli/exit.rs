@@ -40,7 +40,7 @@ pub fn sentence(error: &Error) -> String {
     let mut cause = StdError::source(error);
     while let Some(error) = cause {
         let more = error.to_string();
-        if !text.contains(&more) && !more.contains(&text) {
+        if !text.contains(&more) && !more.ends_with(&text) {
             text.push_str(": ");
             text.push_str(&more);
         }

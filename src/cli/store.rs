@@ -43,7 +43,7 @@ pub(super) struct LocationArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = HEADING)]
 pub(super) struct ReadArgs {
-    /// Memory for inner nodes of trees, from which statistics are answered; an eighth of it is for how time buckets divide leaves.
+    /// Memory for inner nodes of trees, from which statistics are answered; an eighth of it is for how time buckets divide them.
     #[arg(long, value_name = "SIZE", env = "BTRDB_FLIGHT_NODE_CACHE")]
     #[arg(default_value_t = ByteSize(Settings::default().node_cache_bytes))]
     node_cache: ByteSize,

@@ -9,47 +9,73 @@ use tokio::task::JoinSet;
 
 use super::cache::{CutKey, Grid};
 use super::fetch::Fetcher;
-use super::tree::{Link, Node, Span};
-use super::walk::{LookedNode, StatWalk, Want, WindowPlan};
+use super::tree::{Link, Node};
+use super::walk::{LookedNode, StatWalk, Want, WindowPlan, Worth};
 use crate::error::{Error, Result};
 use crate::model::Stat;
 
 /// Inner nodes whose windows are worked out side by side: each reads in rounds of its own.
 const NODES_AT_ONCE: usize = 8;
 
-/// The nodes that a walk wants, looked at, in their order. Where the grid is known, nodes that were divided so before are not read
-/// again, and those that are worth it are kept.
+/// What a round of a walk is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round {
+    /// The grid, if it was asked for before.
+    pub(crate) grid: Option<Grid>,
+    /// Windows that may still be answered.
+    pub(crate) left: u64,
+    /// Windows of the next batch.
+    pub(crate) batch: u64,
+}
+
+/// The nodes that a walk wants, looked at, in their order; or the first of them, where these are enough for the next batch.
+///
+/// Where the grid is known, nodes that were divided so before are not read again, and those that are worth it are kept.
 pub(crate) async fn divided(
     fetcher: &mut Fetcher,
     plan: &WindowPlan,
-    grid: Option<Grid>,
+    round: Round,
     wants: Vec<Want>,
 ) -> Result<Vec<LookedNode>> {
-    let (Some(grid), true) = (grid, wants.iter().any(|want| want.kept_span.is_some())) else {
-        return looked(fetcher, plan, grid, wants).await;
+    let (Some(grid), true) = (round.grid, wants.iter().any(|want| want.kept.is_some())) else {
+        return looked(fetcher, plan, round.grid, Leaves::Kept, wants).await;
     };
     let fetching = &*fetcher;
     let (mut others, mut whole) = (Vec::new(), Vec::new());
-    let mut is_whole = Vec::with_capacity(wants.len());
+    let mut is_whole = Vec::new();
+    let mut windows = 0;
     for want in wants {
-        let key = want.key(grid);
-        is_whole.push(want.kept_span.is_some());
-        match (want.kept_span, key) {
-            (Some(span), Some(key)) => whole.push(async move {
-                match fetching.cut(&key) {
-                    Some(windows) => Ok(windows),
-                    None => beneath(fetching.again(), plan, key, want.link, span).await,
-                }
-            }),
-            _ => others.push(want),
+        if windows >= round.batch {
+            break;
         }
+        let (Some(worth), Some(key)) = (want.kept, want.key(grid)) else {
+            is_whole.push(false);
+            others.push(want);
+            continue;
+        };
+        let known = fetching.cut(&key);
+        // Of a node that has more windows than are asked for, only the first are worked out.
+        if known.is_none() && worth.windows > round.left {
+            is_whole.push(false);
+            others.push(want);
+            continue;
+        }
+        is_whole.push(true);
+        windows += worth.windows;
+        whole.push(async move {
+            match known {
+                Some(windows) => Ok(windows),
+                None => beneath(fetching.again(), plan, key, want.link, worth).await,
+            }
+        });
     }
     let whole: Vec<_> = stream::iter(whole)
         .buffered(NODES_AT_ONCE)
         .try_collect()
         .await?;
     let mut whole = whole.into_iter().map(LookedNode::Known);
-    let mut others = looked(fetcher, plan, Some(grid), others).await?.into_iter();
+    let others = looked(fetcher, plan, Some(grid), Leaves::Kept, others).await?;
+    let mut others = others.into_iter();
     let nodes = is_whole.into_iter().map(|is_whole| {
         let node = if is_whole {
             whole.next()
@@ -67,15 +93,20 @@ async fn beneath(
     plan: &WindowPlan,
     key: CutKey,
     link: Link,
-    span: Span,
+    worth: Worth,
 ) -> Result<Arc<[(i64, Stat)]>> {
-    let mut walk = StatWalk::beneath(link, span, plan);
+    let mut walk = StatWalk::beneath(link, worth.span, plan);
+    let leaves = if worth.is_edge {
+        Leaves::Kept
+    } else {
+        Leaves::Known
+    };
     loop {
         let wants = walk.wants();
         if wants.is_empty() {
             break;
         }
-        let nodes = looked(&mut fetcher, walk.plan(), Some(key.grid), wants).await?;
+        let nodes = looked(&mut fetcher, walk.plan(), Some(key.grid), leaves, wants).await?;
         walk.supply(nodes);
     }
     let windows = walk.into_kept();
@@ -83,11 +114,19 @@ async fn beneath(
     Ok(windows)
 }
 
+/// Whether leaves that are divided are kept, or only looked up: beneath a node that is kept they would take its room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaves {
+    Kept,
+    Known,
+}
+
 /// Nodes in hand, and leaves as they were divided before, if they were.
 async fn looked(
     fetcher: &mut Fetcher,
     plan: &WindowPlan,
     grid: Option<Grid>,
+    leaves: Leaves,
     wants: Vec<Want>,
 ) -> Result<Vec<LookedNode>> {
     let mut links = Vec::new();
@@ -109,7 +148,9 @@ async fn looked(
         let node = looked
             .next()
             .ok_or_else(|| Error::internal("a node was not looked at"))?;
-        if let (Some(key), Some(windows)) = (key, node.few()) {
+        if leaves == Leaves::Kept
+            && let (Some(key), Some(windows)) = (key, node.few())
+        {
             fetcher.keep_cut(key, windows);
         }
         Ok(node)

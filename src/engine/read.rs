@@ -12,7 +12,7 @@ use super::ahead::{Read, batches};
 use super::cache::{Cached, Grid};
 use super::catalogue::Stream;
 use super::codec::Damage;
-use super::divide::divided;
+use super::divide::{Round, divided};
 use super::fetch::{Decode, Fetcher, corrupt};
 use super::history::{Step, View, sorted_runs};
 use super::marks::{Lookup, cut_in, version_in};
@@ -404,7 +404,12 @@ impl Current {
             if wants.is_empty() {
                 break self.walk.next(windows);
             }
-            let nodes = divided(&mut self.fetcher, self.walk.plan(), self.grid, wants).await?;
+            let round = Round {
+                grid: self.grid,
+                left: self.limit - self.given,
+                batch: windows as u64,
+            };
+            let nodes = divided(&mut self.fetcher, self.walk.plan(), round, wants).await?;
             self.walk.supply(nodes);
         };
         self.given += batch.as_ref().map_or(0, |batch| batch.times.len() as u64);

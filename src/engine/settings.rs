@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Limits and habits of an engine. All sizes are in bytes.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Inner nodes kept in memory, and in an eighth of it how time buckets divide leaves: 64 MiB. Scans of points do not push
+    /// Inner nodes kept in memory, and in an eighth of it how time buckets divide them: 64 MiB. Scans of points do not push
     /// them out.
     pub node_cache_bytes: u64,
     /// Decoded points kept in memory: 192 MiB. A scan larger than half of it does not enter.

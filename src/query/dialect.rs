@@ -3,11 +3,12 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Fetch, Ident, JoinOperator, LimitClause, ObjectName, ObjectNamePart, Query, Select,
-    SelectFlavor, SelectItem, SetExpr, Statement, TableFactor, Top, TopQuantity, Value, VisitMut,
-    VisitorMut, WildcardAdditionalOptions,
+    Expr, Fetch, GroupByExpr, GroupByWithModifier, Ident, JoinOperator, LimitClause, ObjectName,
+    ObjectNamePart, Query, Select, SelectFlavor, SelectItem, SetExpr, Statement, TableFactor, Top,
+    TopQuantity, Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
+use super::minutes::complete_text_of;
 use super::parse::{call_of, refused};
 use crate::error::{Error, Result};
 
@@ -30,6 +31,11 @@ impl VisitorMut for Forms {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         fetch_as_limit(query);
         top_as_limit(query);
+        stop_at(refused_query(query))
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        complete_text_of(expr);
         ControlFlow::Continue(())
     }
 
@@ -40,10 +46,8 @@ impl VisitorMut for Forms {
             select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
         }
         let mut joins = select.from.iter().flat_map(|table| &table.joins);
-        match joins.find_map(|join| refused_join(&join.join_operator)) {
-            Some(error) => ControlFlow::Break(error),
-            None => ControlFlow::Continue(()),
-        }
+        let join = joins.find_map(|join| refused_join(&join.join_operator));
+        stop_at(join.or_else(|| refused_select(select)))
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
@@ -60,6 +64,10 @@ impl VisitorMut for Forms {
         }
         ControlFlow::Continue(())
     }
+}
+
+fn stop_at(error: Option<Error>) -> ControlFlow<Error> {
+    error.map_or(ControlFlow::Continue(()), ControlFlow::Break)
 }
 
 /// `FETCH FIRST 10 ROWS ONLY`, which is the standard's LIMIT.
@@ -130,12 +138,68 @@ fn number(count: u64) -> Expr {
     Expr::Value(Value::Number(count.to_string(), false).into())
 }
 
+/// What would be passed over without a word, or has no form that is the same.
+fn refused_query(query: &Query) -> Option<Error> {
+    let (what, why) = if query.fetch.is_some() {
+        (
+            "this form of FETCH",
+            "FETCH FIRST 10 ROWS ONLY is LIMIT 10; there is no PERCENT, no WITH TIES, and no second limit beside it",
+        )
+    } else if query.settings.is_some() {
+        (
+            "SETTINGS",
+            "SET btrdb.timeout = '30s' is a statement of its own",
+        )
+    } else if query.format_clause.is_some() || query.for_clause.is_some() {
+        ("a format of the answer", "answers are Arrow")
+    } else if !query.pipe_operators.is_empty() {
+        ("|>", "clauses follow each other as in SQL's standard")
+    } else {
+        return None;
+    };
+    Some(refused(what, why))
+}
+
+/// The same, of one SELECT.
+fn refused_select(select: &Select) -> Option<Error> {
+    let (what, why) = if select.top.is_some() {
+        (
+            "this form of TOP",
+            "SELECT TOP 10 ... is LIMIT 10; there is no PERCENT, no WITH TIES, and no second limit beside it; in a UNION the SELECT \
+             stands in parentheses",
+        )
+    } else if select.prewhere.is_some() {
+        ("PREWHERE", "WHERE reads no more than it has to")
+    } else if !select.connect_by.is_empty() {
+        ("CONNECT BY", "WITH RECURSIVE follows references")
+    } else if !modifiers(&select.group_by).is_empty() {
+        (
+            "GROUP BY ... WITH",
+            "GROUP BY ROLLUP (a, b), CUBE (a, b) and GROUPING SETS add totals",
+        )
+    } else if !select.cluster_by.is_empty()
+        || !select.distribute_by.is_empty()
+        || !select.sort_by.is_empty()
+    {
+        ("this order of a cluster", "ORDER BY sorts the rows")
+    } else {
+        return None;
+    };
+    Some(refused(what, why))
+}
+
+fn modifiers(group_by: &GroupByExpr) -> &[GroupByWithModifier] {
+    match group_by {
+        GroupByExpr::All(modifiers) | GroupByExpr::Expressions(_, modifiers) => modifiers,
+    }
+}
+
 fn refused_join(join: &JoinOperator) -> Option<Error> {
     let (what, why) = match join {
         JoinOperator::AsOf { .. } => (
             "ASOF JOIN",
-            "pair streams by window, with time_bucket or date_bin on both sides; nearest('collection/name', time) reads the point \
-             before or after one time",
+            "pair streams by window, with date_bin on both sides; nearest('collection/name', '2026-01-01', true) reads the point \
+             before one time",
         ),
         JoinOperator::CrossApply | JoinOperator::OuterApply => (
             "APPLY",
@@ -170,10 +234,15 @@ fn refused_table(factor: &TableFactor) -> Option<Error> {
             "a version of a table in SQL's own words",
             "\"collection\".\"name@12\" is version 12 of a stream",
         ),
-        TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => (
-            "PIVOT",
-            "sum(value) FILTER (WHERE name = 'a') is a column of a, and GROUP BY makes the rows",
+        TableFactor::Table { partitions, .. } if !partitions.is_empty() => (
+            "PARTITION of a table",
+            "a condition on time says which part is meant",
         ),
+        TableFactor::Pivot { .. } => (
+            "PIVOT",
+            "avg(value) FILTER (WHERE name = 'a') is a column of a, and GROUP BY makes the rows",
+        ),
+        TableFactor::Unpivot { .. } => ("UNPIVOT", "UNION ALL puts columns below each other"),
         TableFactor::MatchRecognize { .. } => (
             "MATCH_RECOGNIZE",
             "window functions such as lag() compare rows with their neighbours",
@@ -248,12 +317,57 @@ mod tests {
                 "SELECT count(*) FROM points TABLESAMPLE BERNOULLI (10)",
                 "TABLESAMPLE",
             ),
+            ("SELECT count(*) FROM points PREWHERE value > 1", "PREWHERE"),
+            ("DELETE FROM points PARTITION (x) WHERE true", "PARTITION"),
+            (
+                "SELECT * FROM points START WITH value > 1 CONNECT BY PRIOR value = value",
+                "CONNECT BY",
+            ),
+            (
+                "SELECT unit, count(*) FROM streams GROUP BY unit WITH ROLLUP",
+                "ROLLUP",
+            ),
+            (
+                "INSERT INTO points SELECT * FROM points PREWHERE value > 1",
+                "PREWHERE",
+            ),
+            ("SELECT TOP 10 PERCENT * FROM points", "TOP"),
+            (
+                "SELECT TOP 1 name FROM streams UNION ALL SELECT name FROM streams",
+                "parentheses",
+            ),
+            ("SELECT * FROM points FETCH FIRST 3 ROWS WITH TIES", "FETCH"),
+            (
+                "SELECT * FROM points LIMIT 3 FETCH FIRST 3 ROWS ONLY",
+                "FETCH",
+            ),
         ] {
             let error = parse(sql).expect_err(sql);
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{sql}: {error}");
             let message = error.message();
             assert!(message.contains(named), "{sql}: {message}");
             assert!(!message.contains("Ident {"), "{sql}: {message}");
+        }
+    }
+
+    #[test]
+    fn texts_that_are_called_times_get_their_seconds() {
+        for (sql, long) in [
+            (
+                "SELECT TIMESTAMP '2026-01-01 00:30'",
+                "SELECT TIMESTAMP '2026-01-01 00:30:00'",
+            ),
+            (
+                "SELECT TRY_CAST('2026-01-01T00:30Z' AS TIMESTAMP), '2026-01-01 00:30'::timestamptz",
+                "SELECT TRY_CAST('2026-01-01T00:30:00Z' AS TIMESTAMP), '2026-01-01 00:30:00'::TIMESTAMPTZ",
+            ),
+            (
+                "SELECT to_timestamp('2026-01-01 00:30'), '2026-01-01 00:30'",
+                "SELECT to_timestamp('2026-01-01 00:30:00'), '2026-01-01 00:30'",
+            ),
+        ] {
+            let parsed = parse(sql).expect(sql).to_string();
+            assert_eq!(parsed, long);
         }
     }
 }

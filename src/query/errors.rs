@@ -85,7 +85,37 @@ fn message_of(error: &DataFusionError) -> String {
         Some((message, _)) => message,
         None => &message,
     };
-    without_alarm(message).trim_end().to_owned()
+    let message = without_alarm(message).trim_end();
+    match (without_tree(message), hint(message)) {
+        (Some(form), _) => format!("this form of SQL is not supported: {form}"),
+        (None, Some(hint)) => format!("{message}: {hint}"),
+        (None, None) => message.to_owned(),
+    }
+}
+
+/// What to write instead of a value that is no time.
+fn hint(message: &str) -> Option<&'static str> {
+    if message.contains("Error parsing timestamp from") {
+        Some("times are written '2026-01-31', '2026-01-31 12:30' or '2026-01-31T12:30:00.5Z'")
+    } else if message.starts_with("Cannot infer common argument type")
+        && message.contains("Timestamp(")
+        && message.contains("Int64")
+    {
+        Some("to_timestamp_nanos(n) is the time n nanoseconds after 1970")
+    } else {
+        None
+    }
+}
+
+/// The name of the form that DataFusion does not plan, where it prints the parser's whole tree of it.
+fn without_tree(message: &str) -> Option<&str> {
+    if !message.contains("Span(Location(") {
+        return None;
+    }
+    let head = message.split([' ', '{', '(']).collect::<Vec<_>>();
+    head.iter()
+        .find(|word| word.starts_with(char::is_uppercase) && **word != "Unsupported")
+        .copied()
 }
 
 /// A function that fits no argument is called a defect of DataFusion before the message comes to the point.
@@ -172,6 +202,24 @@ mod tests {
         );
         let error = from_datafusion(error);
         assert_eq!(error.message(), "No function matches the given name");
+    }
+
+    #[test]
+    fn trees_of_the_parser_are_not_shown() {
+        let tree = "Unsupported ast node in sqltorel: RLike { negated: false, span: Span(Location(1,32)..Location(1,36)) }";
+        let error = from_datafusion(DataFusionError::NotImplemented(tree.into()));
+        assert_eq!(error.message(), "this form of SQL is not supported: RLike");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn times_that_are_none_tell_how_they_are_written() {
+        let parse = ArrowError::ParseError("Error parsing timestamp from 'noon': why".into());
+        let error = from_datafusion(DataFusionError::from(parse));
+        assert!(error.message().contains("'2026-01-31 12:30'"), "{error}");
+        let plan = "Cannot infer common argument type for comparison operation Timestamp(ns, \"UTC\") > Int64";
+        let error = from_datafusion(DataFusionError::Plan(plan.into()));
+        assert!(error.message().contains("to_timestamp_nanos"), "{error}");
     }
 
     #[test]

@@ -53,6 +53,7 @@ mod interrupt;
 mod listing;
 mod lookups;
 mod metadata;
+mod minutes;
 mod multi;
 mod names;
 mod narrow;

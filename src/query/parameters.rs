@@ -12,8 +12,10 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use datafusion::sql::parser::Statement as Parsed;
 
 use super::arguments;
+use super::constants::completed;
 use super::delivered::plain;
 use super::errors::from_datafusion;
+use super::selection::text_of;
 use crate::error::{Code, Error, Result};
 
 /// `$1` to `$n` in order, all nullable; one whose type nothing tells is [`DataType::Null`].
@@ -166,6 +168,9 @@ pub(super) fn fit(values: &[ScalarValue], parameters: &Schema) -> Result<Vec<Sca
         if !is_meant {
             return Ok(value.clone());
         }
+        let completed = text_of(value).and_then(|text| completed(&text));
+        let completed = completed.map(ScalarValue::from);
+        let value = completed.as_ref().unwrap_or(value);
         value.cast_to(wanted).or_else(|error| {
             // A time beyond 64 bits of nanoseconds is clipped where it is a bound, as one in the text is.
             let seconds = DataType::Timestamp(TimeUnit::Second, Some("UTC".into()));

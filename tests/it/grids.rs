@@ -84,6 +84,22 @@ impl Case {
     }
 
     async fn ask(&self, version: Version, range: TimeRange, cuts: &Cuts) -> Asked {
+        self.ask_for(version, range, cuts, None).await
+    }
+
+    async fn ask_some(&self, version: usize, cuts: &Cuts, limit: u64) -> Asked {
+        let (version, _) = self.versions[version];
+        self.ask_for(version, TimeRange::ALL, cuts, Some(limit))
+            .await
+    }
+
+    async fn ask_for(
+        &self,
+        version: Version,
+        range: TimeRange,
+        cuts: &Cuts,
+        limit: Option<u64>,
+    ) -> Asked {
         let probe = Probe::counting();
         let read = StreamRead {
             id: self.id,
@@ -91,6 +107,7 @@ impl Case {
         };
         let query = StatQuery {
             probe: probe.clone(),
+            limit,
             ..StatQuery::new(vec![read], range, cuts.clone())
         };
         let batches: Vec<_> = self.engine.stats(query).try_collect().await.expect("read");
@@ -181,6 +198,23 @@ async fn a_grid_that_is_known_is_answered_without_what_lies_beneath() {
         // One for each of its dozen nodes and what is above them, and the leaves at the end, where a node is not full.
         assert!(taken.nodes < 60, "{width}: {taken:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_windows_are_read_without_the_others() {
+    let rng = &mut StdRng::seed_from_u64(2);
+    let case = Case::new(rng).await;
+    let cuts = grid(START, 10 * SECOND);
+    let first = case.ask_some(0, &cuts, 3).await;
+    let again = case.ask_some(0, &cuts, 3).await;
+    assert_eq!(again.windows, first.windows);
+    assert!(again.taken.nodes <= first.taken.nodes, "{:?}", again.taken);
+    // The windows of one node, which are more than that, are known by now.
+    case.check(0, TimeRange::ALL, &cuts).await;
+    let known = case.ask_some(0, &cuts, 3).await;
+    assert_eq!(known.windows, first.windows);
+    assert!(known.taken.nodes <= first.taken.nodes, "{:?}", known.taken);
+    assert_eq!(known.taken.points, 0, "{:?}", known.taken);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,6 +94,11 @@ impl Inner {
         (self.mask >> number & 1 == 1).then(|| &self.slots[self.rank(number)])
     }
 
+    /// Whether this number is that of the last occupied slot.
+    pub(crate) fn is_last(&self, number: usize) -> bool {
+        self.mask >> number == 1
+    }
+
     /// Puts a slot at this number, whether or not one was there.
     pub(crate) fn set(&mut self, number: usize, slot: Slot) {
         let rank = self.rank(number);

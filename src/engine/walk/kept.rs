@@ -25,13 +25,28 @@ const NODE_WINDOWS: std::ops::RangeInclusive<u64> = 16..=1024;
 /// Points of a window, at least, that make keeping an inner node worth its memory: some leaves.
 const NODE_WINDOW_POINTS_MIN: u64 = 1024;
 
+/// An inner node that is worth keeping.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Worth {
+    pub(crate) span: Span,
+    /// How many windows it has, about.
+    pub(crate) windows: u64,
+    /// Whether it may change soon: then its leaves are kept too, for the next time.
+    pub(crate) is_edge: bool,
+}
+
 impl Grid {
-    /// Whether a slot over all of `span` is an inner node that is worth keeping.
-    pub(super) fn is_worth_keeping(self, slot: &Slot, span: Span) -> bool {
+    /// What it is worth to keep what a slot over `span` leads to, if that is an inner node and worth it.
+    pub(super) fn worth(self, slot: &Slot, span: Span, is_edge: bool) -> Option<Worth> {
         let windows = (span.end() - span.start).unsigned_abs() / self.width();
-        matches!(slot.link, Some(Link::Inner(_)))
+        let is_worth_it = matches!(slot.link, Some(Link::Inner(_)))
             && NODE_WINDOWS.contains(&windows)
-            && slot.stat.count >= windows * NODE_WINDOW_POINTS_MIN
+            && slot.stat.count >= windows * NODE_WINDOW_POINTS_MIN;
+        is_worth_it.then_some(Worth {
+            span,
+            windows,
+            is_edge,
+        })
     }
 }
 
@@ -47,7 +62,7 @@ impl Want {
                 first_row: leaf.rows.start,
                 behind_row: leaf.rows.end,
             },
-            Link::Inner(address) if self.kept_span.is_some() => Kept::Inner(*address),
+            Link::Inner(address) if self.kept.is_some() => Kept::Inner(*address),
             _ => return None,
         };
         Some(CutKey { node, grid })

@@ -15,5 +15,6 @@ mod ready;
 mod stats;
 
 pub(crate) use changes::ChangeWalk;
+pub(crate) use kept::Worth;
 pub(crate) use points::PointWalk;
 pub(crate) use stats::{LookedNode, StatWalk, Want, WindowPlan, Windows};

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::kept::KEPT_WINDOWS_MAX;
+use super::kept::{KEPT_WINDOWS_MAX, Worth};
 use super::ready::Ready;
 use crate::engine::cache::Grid;
 use crate::engine::history::View;
@@ -57,8 +57,8 @@ pub(crate) struct Want {
     pub(crate) link: Link,
     /// Whether all points beneath it count.
     pub(super) is_whole: bool,
-    /// Where an inner node lies that is worth keeping.
-    pub(crate) kept_span: Option<Span>,
+    /// An inner node that is worth keeping.
+    pub(crate) kept: Option<Worth>,
 }
 
 /// A node, with the work done that needs nothing but the node.
@@ -128,7 +128,7 @@ impl StatWalk {
                 _ => Item::Pending(Want {
                     link: root,
                     is_whole: false,
-                    kept_span: None,
+                    kept: None,
                 }),
             });
         }
@@ -152,7 +152,7 @@ impl StatWalk {
         walk.frontier.push_back(Item::Pending(Want {
             link,
             is_whole: false,
-            kept_span: None,
+            kept: None,
         }));
         walk
     }
@@ -197,7 +197,7 @@ impl StatWalk {
         pending.take(LOOKAHEAD_NODES).collect()
     }
 
-    /// Goes on with the nodes last wanted, in their order.
+    /// Goes on with the nodes last wanted, in their order, or with the first of them.
     pub(crate) fn supply(&mut self, nodes: impl IntoIterator<Item = LookedNode>) {
         let mut head = Vec::new();
         for node in nodes {
@@ -278,11 +278,11 @@ impl StatWalk {
                         {
                             let child = span.child(number);
                             let grid = plan.grid.filter(|_| is_whole);
-                            let grid = grid.filter(|grid| grid.is_worth_keeping(entry, child));
+                            let is_last = inner.is_last(number);
                             head.push(Item::Pending(Want {
                                 link,
                                 is_whole,
-                                kept_span: grid.map(|_| child),
+                                kept: grid.and_then(|grid| grid.worth(entry, child, is_last)),
                             }));
                         }
                         number += 1;

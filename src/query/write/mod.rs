@@ -18,6 +18,7 @@ mod explain;
 pub(super) mod foreign;
 mod insert;
 mod plan;
+mod source;
 mod streams;
 mod targets;
 mod update;

@@ -27,12 +27,14 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::check::{last_word, name_of, refused, table_of};
+use super::source::{positional, source_apart};
 use super::{Change, Destination};
 use crate::error::{Error, Result};
 use crate::query::catalogue::StreamColumn;
 use crate::query::errors::from_datafusion;
 use crate::query::functions::Function;
 use crate::query::metadata::StreamsTable;
+use crate::query::minutes::complete_column_of;
 use crate::query::resolve::{CATALOG, Names};
 use crate::query::table::{PointsTable, StreamTable};
 
@@ -119,16 +121,26 @@ async fn plan_insert(
                 insert.columns = columns.iter().map(|name| ident(name).into()).collect();
             }
             check_point_columns(&insert, &destination)?;
+            let time = insert
+                .columns
+                .iter()
+                .position(|name| last_word(name) == "time");
+            if let (Some(time), Some(source)) = (time, &mut insert.source) {
+                complete_column_of(source, time);
+            }
             Change::InsertPoints(destination)
         }
     };
     let columns: Vec<String> = insert.columns.iter().map(last_word).collect();
-    let parsed = Parsed::Statement(Box::new(Sql::Insert(insert)));
-    let plan = state
-        .statement_to_plan(parsed)
-        .await
-        .map_err(from_datafusion)?;
-    let (mut named, input) = projection_of(plan)?;
+    let apart = source_apart(state, names, &insert).await?;
+    let (mut named, input) = match apart {
+        Some(planned) => planned,
+        None => {
+            let parsed = Parsed::Statement(Box::new(Sql::Insert(insert)));
+            let plan = state.statement_to_plan(parsed).await;
+            projection_of(plan.map_err(from_datafusion)?)?
+        }
+    };
     named.retain(|expr| columns.iter().any(|column| column == output_name(expr)));
     let input = with_parameters(&named, input)?;
     for expr in &named {
@@ -136,38 +148,6 @@ async fn plan_insert(
     }
     let plan = Projection::try_new(named, input).map_err(from_datafusion)?;
     Ok((change, LogicalPlan::Projection(plan)))
-}
-
-/// The columns of an INSERT into points that names none, by how many there are.
-async fn positional(
-    state: &SessionState,
-    insert: &Insert,
-    destination: &Destination,
-) -> Result<&'static [&'static str]> {
-    if let Destination::Stream(_) = destination {
-        return Ok(&["time", "value"]);
-    }
-    let source = insert
-        .source
-        .as_ref()
-        .ok_or_else(|| Error::internal("an INSERT without rows was let through"))?;
-    let count = match source.body.as_ref() {
-        SetExpr::Values(values) => values.rows.first().map_or(0, |row| row.content.len()),
-        _ => {
-            let query = Parsed::Statement(Box::new(Sql::Query(source.clone())));
-            let plan = state.statement_to_plan(query).await;
-            plan.map_err(from_datafusion)?.schema().fields().len()
-        }
-    };
-    match count {
-        3 => Ok(&["uuid", "time", "value"]),
-        4 => Ok(&["collection", "name", "time", "value"]),
-        6 => Ok(&["uuid", "collection", "name", "unit", "time", "value"]),
-        _ => Err(Error::invalid(format!(
-            "INSERT INTO points takes uuid, time, value; or collection, name, time, value; or all six columns; here are \
-             {count}: name them, as in INSERT INTO points (uuid, time, value)"
-        ))),
-    }
 }
 
 fn check_point_columns(insert: &Insert, destination: &Destination) -> Result<()> {

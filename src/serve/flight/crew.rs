@@ -10,11 +10,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
+use super::belt::{Maker, Taker, belt};
 use super::stop::Stop;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -26,9 +26,6 @@ const THREADS_MIN: usize = 8;
 
 /// Deep expressions are planned by recursion, which the limits on statements leave room for in a stack of this size.
 const STACK_BYTES: usize = 64 << 20;
-
-/// Batches that wait for a slow reader, beside the one that is made meanwhile.
-const AHEAD: usize = 1;
 
 /// The threads.
 #[derive(Debug)]
@@ -80,21 +77,22 @@ impl Crew {
         Begun(task)
     }
 
-    /// Does `work` until `stop` says otherwise; what it sends is the stream, which ends when it does. `held` is dropped when
-    /// nothing of the work is left.
+    /// Does `work` until `stop` says otherwise; what it makes is the stream, which ends when it does. `held` is dropped when
+    /// nothing of the work is left. `bytes` tells what an item holds, for the limit of what waits for a slow reader.
     pub(super) fn stream<T, W, H>(
         &self,
         stop: Arc<Stop>,
         held: H,
-        work: impl FnOnce(mpsc::Sender<T>) -> W,
+        bytes: fn(&T) -> usize,
+        work: impl FnOnce(Maker<T>) -> W,
     ) -> Working<T>
     where
         T: Send + 'static,
         W: Future<Output = ()> + Send + 'static,
         H: Send + 'static,
     {
-        let (sender, received) = mpsc::channel(AHEAD);
-        let work = work(sender);
+        let (maker, made) = belt(bytes);
+        let work = work(maker);
         let mut task = JoinSet::new();
         task.spawn_on(
             async move {
@@ -108,7 +106,7 @@ impl Crew {
             },
             &self.handle,
         );
-        Working { received, task }
+        Working { made, task }
     }
 }
 
@@ -139,10 +137,10 @@ impl Drop for Crew {
     }
 }
 
-/// What work on the crew has sent so far.
+/// What work on the crew has made so far.
 #[derive(Debug)]
 pub(super) struct Working<T> {
-    received: mpsc::Receiver<T>,
+    made: Taker<T>,
     task: JoinSet<()>,
 }
 
@@ -150,7 +148,7 @@ impl<T> Stream for Working<T> {
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
-        if let Some(item) = ready!(self.received.poll_recv(context)) {
+        if let Some(item) = ready!(self.made.poll_next_unpin(context)) {
             return Poll::Ready(Some(Ok(item)));
         }
         // Nothing more comes; whether that is the end, the task says.
@@ -179,11 +177,16 @@ fn died(error: JoinError) -> Error {
 mod tests {
     use std::time::Duration;
 
-    use futures::{StreamExt, TryStreamExt};
+    use futures::TryStreamExt;
     use tokio::sync::oneshot;
 
     use super::*;
     use crate::serve::flight::stop::Reason;
+
+    /// A number that fills the belt.
+    fn large<T>(_: &T) -> usize {
+        1 << 30
+    }
 
     #[tokio::test]
     async fn a_panic_ends_its_own_work_only() {
@@ -193,8 +196,8 @@ mod tests {
             .await
             .expect_err("panicked");
         assert_eq!(error.kind(), ErrorKind::Internal);
-        let sent = crew.stream(Arc::default(), (), |sender| async move {
-            sender.send(1).await.expect("read");
+        let sent = crew.stream(Arc::default(), (), large, |maker| async move {
+            maker.put(1).await.expect("read");
             panics();
         });
         let sent: Vec<_> = sent.collect().await;
@@ -211,9 +214,9 @@ mod tests {
     async fn work_that_nobody_waits_for_stops_and_lets_go() {
         let crew = Crew::new().expect("threads");
         let (held, gone) = oneshot::channel::<()>();
-        let mut numbers = crew.stream(Arc::default(), held, |sender| async move {
+        let mut numbers = crew.stream(Arc::default(), held, large, |maker| async move {
             for number in 0_u64.. {
-                if sender.send(number).await.is_err() {
+                if maker.put(number).await.is_err() {
                     break;
                 }
             }
@@ -229,9 +232,9 @@ mod tests {
         let crew = Crew::new().expect("threads");
         let (held, gone) = oneshot::channel::<()>();
         let stop = Arc::new(Stop::default());
-        let numbers = crew.stream(Arc::clone(&stop), held, |sender| async move {
+        let numbers = crew.stream(Arc::clone(&stop), held, large, |maker| async move {
             for number in 0_u64.. {
-                sender.send(number).await.expect("somebody may read");
+                maker.put(number).await.expect("somebody may read");
             }
         });
         stop.trip(Reason::Cancelled);

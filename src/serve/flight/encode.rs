@@ -62,7 +62,7 @@ impl Shared {
 ///
 /// arrow-flight's own splitter sizes a batch by the capacity of its buffers: a slice of a large chunk counts as the chunk, and
 /// is cut to shreds.
-fn slice_bytes(batch: &RecordBatch) -> usize {
+pub(super) fn slice_bytes(batch: &RecordBatch) -> usize {
     batch
         .columns()
         .iter()

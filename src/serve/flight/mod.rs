@@ -28,6 +28,7 @@ use crate::serve::ServeSettings;
 use crate::serve::auth::Gate;
 
 mod action;
+mod belt;
 mod bindings;
 mod call;
 mod cancel;

@@ -14,13 +14,13 @@ use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{StreamExt, stream};
 use prost::Message;
-use tokio::sync::mpsc;
 
 use super::Shared;
+use super::belt::Maker;
 use super::call::CallOptions;
 use super::columns::of_result;
 use super::descriptor::StreamPath;
-use super::encode::{DataStream, Delivery, encode, schema_bytes};
+use super::encode::{DataStream, Delivery, encode, schema_bytes, slice_bytes};
 use super::parameters::{Rows, unpack};
 use super::ticket::{Prepared, Ticket};
 use super::update::{count_schema, counted};
@@ -168,7 +168,10 @@ impl Shared {
             Some(_) => None,
             None => Some(reading.first.split(call.endpoints.unwrap_or(1)).await?),
         };
-        let kept = reading.again.is_none().then_some(reading.first);
+        let is_whole = division
+            .as_ref()
+            .is_none_or(|division| division.spans.len() <= 1);
+        let kept = (reading.again.is_none() && is_whole).then_some(reading.first);
         let info = self.info(&schema, &ticket, descriptor, kept)?;
         Ok(match division {
             Some(division) => self.divided(info, &ticket, &division),
@@ -325,14 +328,17 @@ impl Shared {
         let first = first.until(&interrupt);
         let again = again.map(|(statement, rows)| (statement.until(&interrupt), rows));
         let declared = Arc::clone(&schema);
-        let sent = self
-            .crew
-            .stream(Arc::clone(&call.stop), held, |batches| async move {
+        let sent = self.crew.stream(
+            Arc::clone(&call.stop),
+            held,
+            made_bytes,
+            |batches| async move {
                 if let Err(error) = pump(first, again, &declared, &batches).await {
                     // Whoever does not want to know has left.
-                    let _ = batches.send(Err(error)).await;
+                    let _ = batches.put(Err(error)).await;
                 }
-            });
+            },
+        );
         let sent = sent.map(move |batch| {
             // Goes with the stream: that is when nobody waits any more.
             let _ = &waiting;
@@ -373,7 +379,11 @@ pub(super) fn check_count(wanted: usize, bound: usize) -> Result<()> {
     .with_code(Code::InvalidParameter))
 }
 
-type Batches = mpsc::Sender<Result<RecordBatch>>;
+type Batches = Maker<Result<RecordBatch>>;
+
+fn made_bytes(batch: &Result<RecordBatch>) -> usize {
+    batch.as_ref().map_or(0, slice_bytes)
+}
 
 /// Sends the batches of the first row of parameters, and then of each row that waits, in their order.
 async fn pump(
@@ -408,7 +418,7 @@ async fn pump(
 async fn forward(mut from: SendableRecordBatchStream, batches: &Batches) -> Result<()> {
     while let Some(batch) = from.next().await {
         let batch = batch.map_err(from_datafusion)?;
-        if batches.send(Ok(batch)).await.is_err() {
+        if batches.put(Ok(batch)).await.is_err() {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "nobody reads the answer any more",

@@ -65,8 +65,12 @@ impl Kind {
             Self::Number => {
                 data_type.is_numeric() || matches!(data_type, DataType::Boolean | DataType::Null)
             }
-            Self::Text => is_text(data_type),
-            Self::Uuid => is_text(data_type) || *data_type == DataType::FixedSizeBinary(16),
+            // Nothing but nulls: where a text has to be, its row says so.
+            Self::Text => is_text(data_type) || *data_type == DataType::Null,
+            Self::Uuid => {
+                is_text(data_type)
+                    || matches!(data_type, DataType::FixedSizeBinary(16) | DataType::Null)
+            }
             Self::Properties => match data_type {
                 DataType::Map(entries, _) => match entries.data_type() {
                     DataType::Struct(fields) => fields
