@@ -88,6 +88,7 @@ mod veil;
 mod windows;
 mod write;
 mod yielding;
+mod zoned;
 
 pub use command::Command;
 pub use errors::from_datafusion;
@@ -187,8 +188,9 @@ impl Gateway {
             .with_runtime_env(runtime)
             .with_optimizer_rules(rules::among(Optimizer::default().rules))
             .build();
-        let functions = state.scalar_functions().values().map(Arc::clone);
-        for function in bounded::bounded(functions.collect::<Vec<_>>()) {
+        let functions: Vec<_> = state.scalar_functions().values().map(Arc::clone).collect();
+        let bounded = bounded::bounded(functions.iter().map(Arc::clone));
+        for function in bounded.into_iter().chain(zoned::zoned(functions)) {
             state
                 .register_udf(Arc::new(function))
                 .map_err(from_datafusion)?;

@@ -169,14 +169,13 @@ mod tests {
     #[tokio::test]
     async fn everything_arrives_in_order_and_then_the_end() {
         let (maker, taker) = large();
-        let making = tokio::spawn(async move {
+        let making = async move {
             for number in 0..1_000 {
                 maker.put(number).await.expect("taken");
             }
-        });
-        let taken: Vec<_> = taker.collect().await;
+        };
+        let ((), taken) = tokio::join!(making, taker.collect::<Vec<_>>());
         assert!(taken.into_iter().eq(0..1_000));
-        making.await.expect("done");
     }
 
     #[tokio::test]
@@ -214,14 +213,10 @@ mod tests {
         for number in 0..4 {
             maker.put(number).await.expect("room");
         }
-        let waiting = tokio::spawn(async move { maker.put(4).await });
-        tokio::task::yield_now().await;
-        drop(taker);
-        assert!(waiting.await.expect("no panic").is_err());
+        let (put, ()) = tokio::join!(maker.put(4), async move { drop(taker) });
+        assert!(put.is_err());
         let (maker, mut taker) = large();
-        let waiting = tokio::spawn(async move { taker.next().await });
-        tokio::task::yield_now().await;
-        drop(maker);
-        assert_eq!(waiting.await.expect("no panic"), None);
+        let (next, ()) = tokio::join!(taker.next(), async move { drop(maker) });
+        assert_eq!(next, None);
     }
 }
