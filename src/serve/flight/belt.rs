@@ -19,10 +19,10 @@ use parking_lot::Mutex;
 use tokio::task::coop::consume_budget;
 
 /// What lies on a belt before its maker rests; one item more may.
-const FULL_BYTES: usize = 4 << 20;
+const FULL_BYTES: usize = 2 << 20;
 
 /// What is left when it goes on.
-const LOW_BYTES: usize = 1 << 20;
+const LOW_BYTES: usize = 512 << 10;
 
 /// What an item counts for at least: rows without bytes take their place too.
 const ITEM_BYTES_MIN: usize = 64 << 10;
@@ -161,9 +161,9 @@ mod tests {
 
     use super::*;
 
-    /// Items of a MiB.
+    /// Items of which four fill a belt.
     fn large() -> (Maker<u32>, Taker<u32>) {
-        belt(|_| 1 << 20)
+        belt(|_| FULL_BYTES / 4)
     }
 
     #[tokio::test]
